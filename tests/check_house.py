@@ -1,0 +1,94 @@
+"""Rules of the house that a compiler does not check:
+
+- a layer includes only itself and what stands below it (docs/architecture.md draws the order);
+- no source is over 800 lines, tables excepted (named below);
+- every global symbol of a layer's library has the layer's prefix.
+
+Usage: check_house.py SOURCE_ROOT BUILD_ROOT
+"""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+BELOW = {  # layer: the layers that it may include beside itself
+    "base": set(),
+    "kernels": {"base"},
+    "model": {"base"},
+    "image": {"base"},
+    "nn": {"model", "kernels", "base"},
+    "cam": {"nn", "model", "kernels", "base"},
+    "engine": {"cam", "nn", "image", "model", "kernels", "base"},
+    "import": {"model", "base"},
+    "convert": {"import", "model", "base"},
+    "cli": {"engine", "base"},
+}
+PREFIXES = {"engine": ("dermis_",), "base": ("base_",)}
+PROGRAMS = {"convert", "cli"}  # no library, so no symbols for others
+MAX_LINES = 800
+TABLES = {"src/image/colormaps.c"}  # numbers only
+SOURCES = {".c", ".h", ".py", ".js", ".sh", ".css"}
+
+
+def layering(root):
+    for path in sorted((root / "src").rglob("*.[ch]")):
+        layer = path.relative_to(root / "src").parts[0]
+        if layer not in BELOW:
+            yield f"{path.relative_to(root)}: the folder {layer} has no place in the order of layers"
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            match = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
+            if not match:
+                continue
+            target = match.group(1).split("/")[0]
+            where = f"{path.relative_to(root)}:{number}"
+            if "/" not in match.group(1):
+                yield f'{where}: include "{match.group(1)}" by its folder: "{layer}/{match.group(1)}"'
+            elif target != layer and target not in BELOW[layer]:
+                yield f"{where}: {layer} may not include {match.group(1)}"
+
+
+def lengths(root):
+    listed = subprocess.run(["git", "-C", str(root), "ls-files"], capture_output=True, text=True)
+    if listed.returncode == 0:
+        paths = [root / name for name in listed.stdout.splitlines()]
+    else:  # a source archive without its repository
+        paths = [p for d in ("src", "tests", "training", "bench", "fuzz", "scripts") for p in (root / d).rglob("*")]
+    for path in paths:
+        name = str(path.relative_to(root))
+        if path.suffix not in SOURCES or name in TABLES or not path.is_file():
+            continue
+        count = len(path.read_text(encoding="utf-8").splitlines())
+        if count > MAX_LINES:
+            yield f"{name}: {count} lines, more than {MAX_LINES}"
+
+
+def symbols(build):
+    for layer in BELOW.keys() - PROGRAMS:
+        libraries = list((build / "src" / layer).glob("*.a"))
+        if not libraries:
+            yield f"src/{layer}: no library in {build}"
+        for library in libraries:
+            prefixes = PREFIXES.get(layer, (layer + "_",))
+            listed = subprocess.run(["nm", "--defined-only", "--extern-only", "--format=posix", str(library)],
+                                    capture_output=True, text=True, check=True)
+            for line in listed.stdout.splitlines():
+                fields = line.split()
+                if len(fields) < 2 or fields[1] not in "TDBRVW":
+                    continue
+                name = fields[0]
+                if not name.startswith(prefixes) and not name.startswith(("__", "_Z")):
+                    yield f"{library.name}: the symbol {name} lacks the prefix {prefixes[0]}"
+
+
+def main():
+    root, build = Path(sys.argv[1]), Path(sys.argv[2])
+    faults = [*layering(root), *lengths(root), *symbols(build)]
+    for fault in faults:
+        print(fault)
+    print(f"{len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

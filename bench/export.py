@@ -1,0 +1,15 @@
+"""Exports a Keras model for the peers: export.py MODEL.keras OUT.onnx OUT.tflite"""
+import sys
+
+import keras
+import tensorflow as tf
+import tf2onnx
+
+model_path, onnx_path, tflite_path = sys.argv[1:]
+model = keras.models.load_model(model_path, compile=False)
+shape = (1, *model.input_shape[1:])
+function = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec(shape, tf.float32, "input")])
+tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=17, output_path=onnx_path)
+converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
+with open(tflite_path, "wb") as out:
+    out.write(converter.convert())

@@ -1,5 +1,6 @@
 """Exports a Keras model for the peers: export.py MODEL.keras OUT.onnx OUT.tflite"""
 import sys
+import tempfile
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,8 @@ model = keras.models.load_model(model_path, compile=False)
 shape = (1, *model.input_shape[1:])
 function = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec(shape, tf.float32, "input")])
 tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=17, output_path=onnx_path)
-converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
+with tempfile.TemporaryDirectory() as saved:
+    model.export(saved, verbose=False)
+    tflite = tf.lite.TFLiteConverter.from_saved_model(saved).convert()
 with open(tflite_path, "wb") as out:
-    out.write(converter.convert())
+    out.write(tflite)

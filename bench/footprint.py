@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Memory and start-up of whole `dermis predict` processes on a 12-megapixel baseline JPEG.
+
+    bench/footprint.py MODEL.gguf... [--runs 7] [--threads 1]
+
+For each model: peak resident memory of the process (as the kernel accounts it), wall time from
+process start to exit, the forward pass inside it, and what start-up and everything else took
+beside it. The photograph is one of examples/ enlarged to 4000 x 3000 (needs Pillow). The page
+cache is warm: one run goes before those that count.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "build" / "bench" / "12mp.jpg"
+
+
+def make_photo():
+    from PIL import Image
+
+    source = sorted((ROOT / "examples").glob("*.jpg"))[0]
+    PHOTO.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as picture:
+        picture.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC).save(PHOTO, quality=90)
+
+
+def once(command):
+    """Wall milliseconds, peak resident bytes and standard output of one process."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = (time.perf_counter() - start) * 1e3
+    if status:
+        sys.exit(f"{' '.join(command)} failed")
+    return wall, usage.ru_maxrss * 1024, out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    if not PHOTO.exists():
+        make_photo()
+    print("| model | peak resident MB | wall ms | decode ms | run ms | map ms | start-up and rest ms |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for model in options.models:
+        command = [str(ROOT / "build/dermis"), "predict", "-m", model, "--json", "--threads", str(options.threads),
+                   str(PHOTO)]
+        once(command)
+        rows = []
+        for _ in range(options.runs):
+            wall, peak, out = once(command)
+            timing = json.loads(out)[0]["timing_ms"]
+            rest = wall - timing["decode"] - timing["run"] - timing["cam"]
+            rows.append((peak / 1e6, wall, timing["decode"], timing["run"], timing["cam"], rest))
+        middle = [statistics.median(column) for column in zip(*rows)]
+        print(f"| {Path(model).name} | " + " | ".join(f"{value:.1f}" for value in middle) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -114,7 +114,7 @@ static unsigned find_orientation(const uint8_t *data, size_t size)
 
 /* ---- errors ---- */
 
-static dermis_status jpeg_failed(jpeg_source *s, const image_limits *limits, dermis_error *err)
+static dermis_status jpeg_failed(jpeg_source *s, dermis_error *err)
 {
     if (s->too_many_scans)
         return base_fail(err, DERMIS_E_PICTURE_LIMIT,
@@ -137,7 +137,6 @@ static dermis_status jpeg_failed(jpeg_source *s, const image_limits *limits, der
         return base_fail(err, DERMIS_E_NOT_PICTURE,
                          "this kind of JPEG is not read here (%s): save it as an ordinary JPEG", text);
     default:
-        (void)limits;
         return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
                          "the JPEG is damaged (%s): copy or take it again", text);
     }
@@ -169,22 +168,28 @@ static void cmyk_to_rgb(const uint8_t *cmyk, size_t pixels, uint8_t *rgb)
     }
 }
 
-static dermis_status jpeg_row(image_source *source, uint8_t *rgb, dermis_error *err)
+/* One row as libjpeg gives it. Alone in its function: nothing changes between setjmp and longjmp. */
+static dermis_status read_row(jpeg_source *s, JSAMPROW row, dermis_error *err)
 {
-    jpeg_source *s = (jpeg_source *)source;
     if (setjmp(s->jump))
-        return jpeg_failed(s, NULL, err);
+        return jpeg_failed(s, err);
     if (!s->started) {
         if (!jpeg_start_decompress(&s->cinfo))
             return jpeg_truncated(s, err);
         s->started = true;
     }
-    JSAMPROW row = s->cmyk ? s->cmyk : rgb;
     if (jpeg_read_scanlines(&s->cinfo, &row, 1) != 1 || s->premature)
         return jpeg_truncated(s, err);
-    if (s->cmyk)
-        cmyk_to_rgb(s->cmyk, s->cinfo.output_width, rgb);
     return DERMIS_OK;
+}
+
+static dermis_status jpeg_row(image_source *source, uint8_t *rgb, dermis_error *err)
+{
+    jpeg_source *s = (jpeg_source *)source;
+    dermis_status status = read_row(s, s->cmyk ? s->cmyk : rgb, err);
+    if (status == DERMIS_OK && s->cmyk)
+        cmyk_to_rgb(s->cmyk, s->cinfo.output_width, rgb);
+    return status;
 }
 
 static void jpeg_close(image_source *source)
@@ -226,7 +231,7 @@ static dermis_status read_header(jpeg_source *s, const uint8_t *data, size_t siz
     s->errors.output_message = on_output;
     s->cinfo.client_data = s;
     if (setjmp(s->jump))
-        return jpeg_failed(s, limits, err);
+        return jpeg_failed(s, err);
     jpeg_create_decompress(&s->cinfo);
     s->made = true;
     s->cinfo.client_data = s;

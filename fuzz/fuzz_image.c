@@ -1,0 +1,80 @@
+/* fuzz_image.c - any bytes through the picture decoders and the overlay, with small limits so that a
+ * run is fast. Also replays files: built without the fuzzer (IMAGE_REPLAY), it takes paths of files
+ * or folders. */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "image/image.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static float tensor[24 * 20 * 3];
+    static const float map[4] = {0.0f, 0.3f, 0.7f, 1.0f};
+    image_limits limits;
+    image_limits_default(&limits);
+    limits.max_pixels = 1 << 18;
+    limits.max_scans = 20;
+    limits.max_memory = (size_t)16 << 20;
+    image_info info;
+    if (image_probe(data, size, &limits, &info, NULL) != DERMIS_OK)
+        return 0;
+    if (info.orientation < 1 || info.orientation > 8 || info.width == 0 || info.height == 0)
+        abort();
+    image_to_tensor(data, size, &limits, 24, 20, 3, tensor, NULL, NULL);
+    if ((info.width ^ info.height) & 1) { /* half of the inputs also enlarge, and draw */
+        image_to_tensor(data, size, &limits, 1, 480, 1, tensor, NULL, NULL);
+        FILE *out = fopen("/dev/null", "w");
+        if (out) {
+            image_overlay(data, size, &limits, map, 2, 2, IMAGE_JET, 0.4f,
+                          info.width & 2 ? IMAGE_ENCODE_PNG : IMAGE_ENCODE_JPEG, out, NULL);
+            fclose(out);
+        }
+    }
+    base_memory memory;
+    base_memory_read(&memory);
+    if (memory.live_bytes[BASE_TAG_IMAGE] != 0)
+        abort(); /* a leak */
+    return 0;
+}
+
+#ifdef IMAGE_REPLAY
+static int replay(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return 1;
+    if (S_ISDIR(st.st_mode)) {
+        DIR *folder = opendir(path);
+        int bad = folder == NULL;
+        for (struct dirent *e; folder && (e = readdir(folder));) {
+            char name[4096];
+            if (e->d_name[0] == '.')
+                continue;
+            snprintf(name, sizeof name, "%s/%s", path, e->d_name);
+            bad |= replay(name);
+        }
+        if (folder)
+            closedir(folder);
+        return bad;
+    }
+    uint8_t *data;
+    size_t size;
+    if (base_file_read(path, (size_t)64 << 20, BASE_TAG_BASE, &data, &size, NULL) != DERMIS_OK)
+        return 1;
+    LLVMFuzzerTestOneInput(data, size);
+    base_free(data);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    int bad = 0;
+    for (int i = 1; i < argc; i++)
+        bad |= replay(argv[i]);
+    return bad;
+}
+#endif

@@ -38,9 +38,10 @@ int main(int argc, char **argv)
         if (status != DERMIS_OK)
             fprintf(stderr, "%s: %s\n", argv[i], err.text);
         if (timing) {
-            printf("%s: %s %ux%u, %.2f ms, resident peak %zu bytes\n", argv[i],
+            printf("%s: %s %ux%u, %.2f ms, estimate %zu, resident peak %zu bytes\n",
+                   argv[i],
                    base_status_name(status), info.width, info.height, best,
-                   base_rss_peak_bytes());
+                   image_tensor_memory(&info, w, h, channels), base_rss_peak_bytes());
         } else {
             putchar((int)status);
             for (size_t j = 0; j < n; j++)

@@ -10,8 +10,8 @@
 
 /* ---- limits: the one place where they stand, each with its reason ---- */
 
-/* Ordinary phones write 50 million pixels; a baseline JPEG streams, so pixels cost time (about 6 ms
- * a million), not memory. 64 million is a bound of half a second. */
+/* Ordinary phones write 50 million pixels; a baseline JPEG streams, so pixels cost time (about 4 ms
+ * a million), not memory. 64 million is a bound of a quarter of a second. */
 #define IMAGE_MAX_PIXELS_DEFAULT (64u * 1000u * 1000u)
 /* The largest side that JPEG can name; PNG's four billion are of no use to a photograph. */
 #define IMAGE_MAX_SIDE_DEFAULT 65535u
@@ -20,7 +20,7 @@
 /* A progressive JPEG has about 10 scans; each one more walks the whole frame again, so a small file
  * with thousands of them takes minutes. */
 #define IMAGE_MAX_SCANS_DEFAULT 200u
-/* What cannot stream needs up to 7 bytes a pixel (lossless WebP): 64 million of them fit. */
+/* What cannot stream needs up to 8 bytes a pixel (WebP): 64 million of them fit. */
 #define IMAGE_MAX_MEMORY_DEFAULT ((size_t)512 * 1024 * 1024)
 
 typedef struct image_limits {

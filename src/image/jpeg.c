@@ -180,6 +180,9 @@ static dermis_status read_row(jpeg_source *s, JSAMPROW row, dermis_error *err)
     }
     if (jpeg_read_scanlines(&s->cinfo, &row, 1) != 1 || s->premature)
         return jpeg_truncated(s, err);
+    /* on to the end mark: a broken marker there is damage for Pillow too, a missing one is not */
+    if (s->cinfo.output_scanline == s->cinfo.output_height)
+        (void)jpeg_finish_decompress(&s->cinfo);
     return DERMIS_OK;
 }
 

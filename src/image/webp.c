@@ -1,6 +1,6 @@
 /* webp.c - the first frame of a WebP through libwebp. libwebp gives no rows without a frame to put them
- * in, so every WebP costs a frame of RGB, a lossless one also its own 4 bytes a pixel; both are known
- * from the header. A source belongs to one thread; close frees it. */
+ * in, so every WebP costs a frame of RGB, a lossless one also its own 4 bytes a pixel, one with alpha up
+ * to 5; all known from the header. A source belongs to one thread; close frees it. */
 #include "image/image_private.h"
 
 #include <string.h>
@@ -122,14 +122,17 @@ static dermis_status read_header(webp_source *s, const uint8_t *data, size_t siz
     dermis_status status = image_check_size(info, limits, err);
     if (status != DERMIS_OK)
         return status;
-    /* RGB; lossless: ARGB and 16 rows of cache, Huffman tables grow with the picture's blocks; lossy:
-     * some rows of macroblocks and two arrays along the width */
+    /* RGB; lossless: ARGB, 16 rows of cache, Huffman tables (ordinary encoders' share; a hostile file
+     * can ask for more of them than its header tells); lossy: some rows of macroblocks, and alpha is
+     * decoded, though dropped, as a plane from a lossless picture of up to 4 bytes a pixel */
     size_t w = (size_t)features.width, h = (size_t)features.height;
     size_t total = image_sum(image_product(w, h, 3), 256 * 1024 + sizeof *s);
     if (features.format == 2)
-        total = image_sum(total, image_sum(image_product(w, h, 4), image_product(w, 17 * 4, 1)));
+        total = image_sum(total, image_sum(image_product(w, h, 4),
+                                           image_sum(image_product(w, 17 * 4, 1), 4 * 1024 * 1024)));
     else
-        total = image_sum(total, image_product(w, 128, 1));
+        total = image_sum(total, image_sum(image_product(w, 128, 1),
+                                           features.has_alpha ? image_product(w, h, 5) : 0));
     info->memory_bytes = total;
     return image_check_memory("this WebP", total, limits, err);
 }

@@ -1,6 +1,6 @@
-/* fuzz_image.c - any bytes through the picture decoders and the overlay, with small limits so that a
- * run is fast. Also replays files: built without the fuzzer (IMAGE_REPLAY), it takes paths of files
- * or folders. */
+/* fuzz_image.c - any bytes through the picture decoders and the overlay, with small limits so that
+ * a run is fast. Also replays files: built without the fuzzer (IMAGE_REPLAY), it takes paths of
+ * files or folders. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-/* image_dump.c - for tests/golden/compare_images.py: image_dump W H CHANNELS FILE... writes for each
- * file one status byte and, where that is 0, the tensor's W * H * CHANNELS bytes. With `--time` it
- * decodes each file five times and prints the best time instead. */
+/* image_dump.c - for tests/golden/compare_images.py: image_dump W H CHANNELS FILE... writes for
+ * each file one status byte and, where that is 0, the tensor's W * H * CHANNELS bytes. With
+ * `--time` it decodes each file five times and prints the best time instead. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,8 +38,7 @@ int main(int argc, char **argv)
         if (status != DERMIS_OK)
             fprintf(stderr, "%s: %s\n", argv[i], err.text);
         if (timing) {
-            printf("%s: %s %ux%u, %.2f ms, estimate %zu, resident peak %zu bytes\n",
-                   argv[i],
+            printf("%s: %s %ux%u, %.2f ms, estimate %zu, resident peak %zu bytes\n", argv[i],
                    base_status_name(status), info.width, info.height, best,
                    image_tensor_memory(&info, w, h, channels), base_rss_peak_bytes());
         } else {

@@ -47,8 +47,8 @@ static void test_golden(void **state)
         uint32_t w, h, channels;
         unsigned long long hash;
         long offset;
-        assert_int_equal(6, sscanf(line, "%127s %u %u %u %llx %ld", name, &w, &h, &channels, &hash,
-                                   &offset));
+        assert_int_equal(
+            6, sscanf(line, "%127s %u %u %u %llx %ld", name, &w, &h, &channels, &hash, &offset));
         if (strcmp(name, last) != 0) {
             base_free(data);
             data = load(name, &data_size);
@@ -66,7 +66,8 @@ static void test_golden(void **state)
             size_t at = 0;
             while (offset >= 0 && at < n && tensor[at] == bin[(size_t)offset + at])
                 at++;
-            print_error("%s: differs%s, at value %zu\n", line, offset < 0 ? " (hash only)" : "", at);
+            print_error("%s: differs%s, at value %zu\n", line, offset < 0 ? " (hash only)" : "",
+                        at);
             bad++;
         }
         base_free(tensor);
@@ -158,7 +159,8 @@ static void test_simd(void **state)
         assert_memory_equal(a, b, out + 64);
         uint8_t *block = base_alloc(BASE_TAG_BASE, width * axis.longest);
         const uint8_t **rows = base_calloc(BASE_TAG_BASE, axis.longest, sizeof *rows);
-        uint8_t *c = base_alloc(BASE_TAG_BASE, width + 64), *d = base_alloc(BASE_TAG_BASE, width + 64);
+        uint8_t *c = base_alloc(BASE_TAG_BASE, width + 64),
+                *d = base_alloc(BASE_TAG_BASE, width + 64);
         fill(block, width * axis.longest, round % 3);
         memset(c, 0xa5, width + 64);
         memset(d, 0xa5, width + 64);
@@ -172,7 +174,8 @@ static void test_simd(void **state)
         }
         size_t pixels = 1 + next_random() % 100, stride = base_align_up(pixels, 32) + IMAGE_PAD;
         uint8_t *rgb = base_alloc(BASE_TAG_BASE, pixels * 3);
-        uint8_t *p = base_calloc(BASE_TAG_BASE, stride, 3), *q = base_calloc(BASE_TAG_BASE, stride, 3);
+        uint8_t *p = base_calloc(BASE_TAG_BASE, stride, 3),
+                *q = base_calloc(BASE_TAG_BASE, stride, 3);
         fill(rgb, pixels * 3, 2);
         scalar->split(rgb, pixels, p, stride);
         simd->split(rgb, pixels, q, stride);
@@ -221,7 +224,8 @@ static void check_overlay(const char *name, image_encoding encoding, double tole
     char *overlay = NULL;
     FILE *out = open_memstream(&overlay, &overlay_size);
     dermis_error err = {0};
-    if (image_overlay(data, size, NULL, map, MH, MW, IMAGE_JET, 0.4f, encoding, out, &err) != DERMIS_OK)
+    if (image_overlay(data, size, NULL, map, MH, MW, IMAGE_JET, 0.4f, encoding, out, &err) !=
+        DERMIS_OK)
         fail_msg("%s: %s", name, err.text);
     fclose(out);
     image_info photo_info, overlay_info;
@@ -283,9 +287,9 @@ static void test_overlay_edges(void **state)
     assert_non_null(out);
     setvbuf(out, NULL, _IONBF, 0);
     for (int e = 0; e < 2; e++)
-        assert_int_equal(DERMIS_E_IO, image_overlay(data, size, NULL, odd, 2, 2, IMAGE_JET, 0.4f,
-                                                    e ? IMAGE_ENCODE_JPEG : IMAGE_ENCODE_PNG, out,
-                                                    &err));
+        assert_int_equal(DERMIS_E_IO,
+                         image_overlay(data, size, NULL, odd, 2, 2, IMAGE_JET, 0.4f,
+                                       e ? IMAGE_ENCODE_JPEG : IMAGE_ENCODE_PNG, out, &err));
     fclose(out);
     assert_int_equal(DERMIS_E_USAGE, image_overlay(data, size, NULL, odd, 2, 2, IMAGE_JET, NAN,
                                                    IMAGE_ENCODE_PNG, stdout, NULL));

@@ -43,11 +43,25 @@ static dermis_status decode(const uint8_t *data, size_t size, const image_limits
 }
 
 static const char *const samples[] = {
-    "jpeg-420.jpg", "jpeg-420-progressive.jpg", "jpeg-restart.jpg", "jpeg-scans.jpg",
-    "jpeg-arithmetic.jpg", "jpeg-ycck-adobe.jpg", "jpeg-orientation-6.jpg", "jpeg-xmp-attribute.jpg",
-    "png-2-8.png", "png-3-4-interlaced.png", "png-6-16.png", "png-profile.png", "png-xmp-packed.png",
-    "webp-lossy.webp", "webp-lossless-alpha.webp", "webp-animated.webp", "webp-lossy-alpha.webp",
-    "webp-orientation-6.webp", "webp-part.webp",
+    "jpeg-420.jpg",
+    "jpeg-420-progressive.jpg",
+    "jpeg-restart.jpg",
+    "jpeg-scans.jpg",
+    "jpeg-arithmetic.jpg",
+    "jpeg-ycck-adobe.jpg",
+    "jpeg-orientation-6.jpg",
+    "jpeg-xmp-attribute.jpg",
+    "png-2-8.png",
+    "png-3-4-interlaced.png",
+    "png-6-16.png",
+    "png-profile.png",
+    "png-xmp-packed.png",
+    "webp-lossy.webp",
+    "webp-lossless-alpha.webp",
+    "webp-animated.webp",
+    "webp-lossy-alpha.webp",
+    "webp-orientation-6.webp",
+    "webp-part.webp",
 };
 enum { SAMPLES = sizeof samples / sizeof *samples };
 
@@ -116,11 +130,21 @@ static void test_not_pictures(void **state)
     (void)state;
     expect("", 0, NULL, DERMIS_E_NOT_PICTURE, "empty");
     expect("hello, world", 12, NULL, DERMIS_E_NOT_PICTURE, "not a picture");
-    expect("\0\0\0\x18" "ftypheic\0\0\0\0mif1heic", 24, NULL, DERMIS_E_NOT_PICTURE, "HEIC");
-    expect("\0\0\0\x18" "ftypmif1\0\0\0\0mif1heic", 24, NULL, DERMIS_E_NOT_PICTURE, "HEIC");
-    expect("\0\0\0\x1c" "ftypavif\0\0\0\0avifmif1miaf", 28, NULL, DERMIS_E_NOT_PICTURE, "AVIF");
-    expect("\0\0\0\x1c" "ftypmif1\0\0\0\0avifmif1miaf", 28, NULL, DERMIS_E_NOT_PICTURE, "AVIF");
-    expect("\0\0\0\x18" "ftypisom\0\0\0\0isommp41", 24, NULL, DERMIS_E_NOT_PICTURE, "video");
+    expect("\0\0\0\x18"
+           "ftypheic\0\0\0\0mif1heic",
+           24, NULL, DERMIS_E_NOT_PICTURE, "HEIC");
+    expect("\0\0\0\x18"
+           "ftypmif1\0\0\0\0mif1heic",
+           24, NULL, DERMIS_E_NOT_PICTURE, "HEIC");
+    expect("\0\0\0\x1c"
+           "ftypavif\0\0\0\0avifmif1miaf",
+           28, NULL, DERMIS_E_NOT_PICTURE, "AVIF");
+    expect("\0\0\0\x1c"
+           "ftypmif1\0\0\0\0avifmif1miaf",
+           28, NULL, DERMIS_E_NOT_PICTURE, "AVIF");
+    expect("\0\0\0\x18"
+           "ftypisom\0\0\0\0isommp41",
+           24, NULL, DERMIS_E_NOT_PICTURE, "video");
     expect("GIF89a......", 12, NULL, DERMIS_E_NOT_PICTURE, "GIF");
     expect("BM..........", 12, NULL, DERMIS_E_NOT_PICTURE, "BMP");
     expect("II*\0........", 12, NULL, DERMIS_E_NOT_PICTURE, "TIFF");
@@ -252,9 +276,9 @@ int main(int argc, char **argv)
         return 2;
     golden = argv[1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_truncated),  cmocka_unit_test(test_flips),
-        cmocka_unit_test(test_not_pictures), cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_scans),      cmocka_unit_test(test_early_end),
+        cmocka_unit_test(test_truncated),     cmocka_unit_test(test_flips),
+        cmocka_unit_test(test_not_pictures),  cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_scans),         cmocka_unit_test(test_early_end),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,8 +80,8 @@ unsigned image_exif_orientation(const uint8_t *data, size_t size)
         size_t at = (size_t)directory + 2 + i * 12;
         uint16_t tag, type;
         uint32_t count, offset;
-        if (!tiff_u16(&t, at, &tag) || !tiff_u16(&t, at + 2, &type) || !tiff_u32(&t, at + 4, &count) ||
-            !tiff_u32(&t, at + 8, &offset))
+        if (!tiff_u16(&t, at, &tag) || !tiff_u16(&t, at + 2, &type) ||
+            !tiff_u32(&t, at + 4, &count) || !tiff_u32(&t, at + 8, &offset))
             break; /* cut short: what was read so far counts */
         if (tag != TAG_ORIENTATION || type == 0 || type >= sizeof unit || count == 0)
             continue;

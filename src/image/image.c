@@ -1,12 +1,12 @@
-/* image.c - probe and the way from bytes to a tensor: source rows, planes, two passes, floats. Holds
- * only rows; whole frames, where a format needs them, stand in its decoder. Any thread; nothing is
- * kept between calls. */
+/* image.c - probe and the way from bytes to a tensor: source rows, planes, two passes, floats.
+ * Holds only rows; whole frames, where a format needs them, stand in its decoder. Any thread;
+ * nothing is kept between calls. */
 #include "image/image_private.h"
 
 #include <string.h>
 
-typedef dermis_status open_function(const uint8_t *, size_t, const image_limits *, bool, image_info *,
-                                    image_source **, dermis_error *);
+typedef dermis_status open_function(const uint8_t *, size_t, const image_limits *, bool,
+                                    image_info *, image_source **, dermis_error *);
 static open_function *const openers[] = {image_jpeg_open, image_png_open, image_webp_open};
 
 void image_limits_default(image_limits *limits)
@@ -73,8 +73,8 @@ typedef struct resize {
     uint32_t channels, width, height; /* of the output */
     bool swap, flip_x, flip_y;
     image_axis along, across;
-    size_t plane;    /* bytes of one plane of the decoded row, padding included */
-    size_t slot;     /* bytes of one row in the ring: all planes */
+    size_t plane; /* bytes of one plane of the decoded row, padding included */
+    size_t slot;  /* bytes of one row in the ring: all planes */
     size_t slot_plane;
     uint8_t *rgb;    /* a decoded row */
     uint8_t *planes; /* the same, planar */
@@ -86,7 +86,10 @@ typedef struct resize {
     float *out;
 } resize;
 
-static size_t padded(uint32_t n) { return base_align_up((size_t)n, 32) + IMAGE_PAD; }
+static size_t padded(uint32_t n)
+{
+    return base_align_up((size_t)n, 32) + IMAGE_PAD;
+}
 
 static size_t across_longest(uint32_t in, uint32_t out)
 {
@@ -97,7 +100,8 @@ static size_t across_longest(uint32_t in, uint32_t out)
     return longest < in ? (size_t)longest : in;
 }
 
-size_t image_tensor_memory(const image_info *info, uint32_t width, uint32_t height, uint32_t channels)
+size_t image_tensor_memory(const image_info *info, uint32_t width, uint32_t height,
+                           uint32_t channels)
 {
     bool swap = image_swaps_axes(info->orientation);
     uint32_t across_in = info->stored_height, across_out = swap ? width : height;
@@ -238,8 +242,9 @@ dermis_status image_to_tensor(const uint8_t *data, size_t size, const image_limi
     image_info head;
     dermis_status status = image_probe(data, size, limits, &head, err);
     if (status == DERMIS_OK)
-        status = image_check_memory("decoding and resizing the picture",
-                                    image_tensor_memory(&head, width, height, channels), limits, err);
+        status =
+            image_check_memory("decoding and resizing the picture",
+                               image_tensor_memory(&head, width, height, channels), limits, err);
     if (status != DERMIS_OK)
         return status;
     image_source *source = NULL;

@@ -15,7 +15,8 @@
 #define IMAGE_MAX_PIXELS_DEFAULT (64u * 1000u * 1000u)
 /* The largest side that JPEG can name; PNG's four billion are of no use to a photograph. */
 #define IMAGE_MAX_SIDE_DEFAULT 65535u
-/* A 16-bit RGB PNG of 12 million pixels that does not compress is 72 MB; photographs are 2 to 20. */
+/* A 16-bit RGB PNG of 12 million pixels that does not compress is 72 MB; photographs are 2 to 20.
+ */
 #define IMAGE_MAX_BYTES_DEFAULT ((size_t)96 * 1024 * 1024)
 /* A progressive JPEG has about 10 scans; each one more walks the whole frame again, so a small file
  * with thousands of them takes minutes. */
@@ -52,7 +53,8 @@ typedef struct image_info {
 const char *image_format_name(image_format format); /* "JPEG", "PNG", "WebP" */
 
 /* Reads headers only; takes no memory that grows with the picture. Errors: DERMIS_E_NOT_PICTURE,
- * DERMIS_E_PICTURE_DAMAGED, DERMIS_E_PICTURE_LIMIT (pixels, sides, bytes), DERMIS_E_BUDGET (memory). */
+ * DERMIS_E_PICTURE_DAMAGED, DERMIS_E_PICTURE_LIMIT (pixels, sides, bytes), DERMIS_E_BUDGET
+ * (memory). */
 dermis_status image_probe(const uint8_t *data, size_t size, const image_limits *limits,
                           image_info *out, dermis_error *err);
 
@@ -63,9 +65,9 @@ size_t image_overlay_memory(const image_info *info);
 
 /* ---- bytes to a tensor ---- */
 
-/* Writes out[height][width][channels], float32, whole numbers 0..255. channels: 3 (RGB) or 1 (luma).
- * `info` may be NULL. On failure `out` holds nothing of meaning.
- * Bytes after the picture's end are no error; a picture that ends early is DERMIS_E_PICTURE_DAMAGED. */
+/* Writes out[height][width][channels], float32, whole numbers 0..255. channels: 3 (RGB) or 1
+ * (luma). `info` may be NULL. On failure `out` holds nothing of meaning. Bytes after the picture's
+ * end are no error; a picture that ends early is DERMIS_E_PICTURE_DAMAGED. */
 dermis_status image_to_tensor(const uint8_t *data, size_t size, const image_limits *limits,
                               uint32_t width, uint32_t height, uint32_t channels, float *out,
                               image_info *info, dermis_error *err);

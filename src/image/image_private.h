@@ -14,8 +14,8 @@ struct image_source {
     void (*close)(image_source *source); /* frees the source itself */
 };
 
-/* Open: headers are read and checked against the limits before memory that grows with the picture is
- * taken; with `header_only` the source is closed again at once and *out stays as it is. */
+/* Open: headers are read and checked against the limits before memory that grows with the picture
+ * is taken; with `header_only` the source is closed again at once and *out stays as it is. */
 dermis_status image_jpeg_open(const uint8_t *data, size_t size, const image_limits *limits,
                               bool header_only, image_info *info, image_source **out,
                               dermis_error *err);
@@ -36,18 +36,23 @@ dermis_status image_check_memory(const char *what, size_t bytes, const image_lim
 dermis_status image_source_open(const uint8_t *data, size_t size, const image_limits *limits,
                                 image_source **out, dermis_error *err);
 
-/* a * b * c that stays at SIZE_MAX on overflow; for estimates that are then compared with a limit */
+/* a * b * c that stays at SIZE_MAX on overflow; for estimates that are then compared with a limit
+ */
 size_t image_product(size_t a, size_t b, size_t c);
 size_t image_sum(size_t a, size_t b);
 
 /* ---- orientation (exif.c) ---- */
 
-/* Orientation in an EXIF block (TIFF, with or without "Exif\0\0" before it): 1..8 (1 for values that
- * mean nothing), or 0 when it has no such tag. */
+/* Orientation in an EXIF block (TIFF, with or without "Exif\0\0" before it): 1..8 (1 for values
+ * that mean nothing), or 0 when it has no such tag. */
 unsigned image_exif_orientation(const uint8_t *data, size_t size);
-/* The digit after tiff:Orientation=" or tiff:Orientation> in XMP; 1..8, 1 for other digits, 0 none. */
+/* The digit after tiff:Orientation=" or tiff:Orientation> in XMP; 1..8, 1 for other digits, 0 none.
+ */
 unsigned image_xmp_orientation(const uint8_t *data, size_t size);
-static inline bool image_swaps_axes(unsigned orientation) { return orientation >= 5; }
+static inline bool image_swaps_axes(unsigned orientation)
+{
+    return orientation >= 5;
+}
 /* The oriented picture's column x is the stored column (or row, where axes swap) w - 1 - x. */
 static inline bool image_flips_x(unsigned orientation)
 {
@@ -61,7 +66,7 @@ static inline bool image_flips_y(unsigned orientation)
 /* ---- resize (resample.c) ---- */
 
 #define IMAGE_PRECISION_BITS (32 - 8 - 2) /* fraction bits of a coefficient, as in Pillow */
-#define IMAGE_PAD 32                      /* bytes that may be read past a plane's end */
+#define IMAGE_PAD            32           /* bytes that may be read past a plane's end */
 
 /* One axis of Pillow's Lanczos: for output i the inputs first[i] .. first[i] + count[i] - 1 with
  * coefficients. `stride` is a multiple of 16 and unused coefficients are 0, so kernels may run past
@@ -73,20 +78,21 @@ typedef struct image_axis {
     int16_t *low, *high;
 } image_axis;
 
-/* flip: the input runs backwards; outputs are then in reversed order too, so output i of the axis is
- * output out - 1 - i of the picture, and windows open and close in ascending order. */
+/* flip: the input runs backwards; outputs are then in reversed order too, so output i of the axis
+ * is output out - 1 - i of the picture, and windows open and close in ascending order. */
 dermis_status image_axis_init(image_axis *axis, uint32_t in, uint32_t out, bool flip,
                               dermis_error *err);
 void image_axis_release(image_axis *axis);
 size_t image_axis_memory(uint32_t in, uint32_t out);
 
-/* out[i] for all outputs of the axis along one contiguous plane (IMAGE_PAD bytes readable past it) */
+/* out[i] for all outputs of the axis along one contiguous plane (IMAGE_PAD bytes readable past it)
+ */
 typedef void image_along(const image_axis *axis, const uint8_t *in, uint8_t *out);
 /* One output of the axis across its `count` rows; `width` is a multiple of 32 */
 typedef void image_across(const image_axis *axis, uint32_t output, const uint8_t *const *rows,
                           size_t width, uint8_t *out);
-/* RGB pixels to three planes that lie `stride` bytes apart; may write up to IMAGE_PAD bytes past the
- * end of each plane's pixels, never reads past the pixels */
+/* RGB pixels to three planes that lie `stride` bytes apart; may write up to IMAGE_PAD bytes past
+ * the end of each plane's pixels, never reads past the pixels */
 typedef void image_split(const uint8_t *rgb, size_t pixels, uint8_t *planes, size_t stride);
 
 typedef struct image_resampler {

@@ -1,9 +1,10 @@
-/* jpeg.c - JPEG rows through libjpeg-turbo with the settings that Pillow uses (accurate integer DCT,
- * fancy upsampling), so that bytes are equal. A source belongs to one thread; close frees it.
+/* jpeg.c - JPEG rows through libjpeg-turbo with the settings that Pillow uses (accurate integer
+ * DCT, fancy upsampling), so that bytes are equal. A source belongs to one thread; close frees it.
  *
- * Damage: what libjpeg only warns of (junk between markers, a broken restart interval) is decoded as
- * far as it goes, as Pillow does. A file that ends early is an error, also where an end marker was
- * put behind the cut (Pillow paints the rest grey there): half a photograph must not be classified. */
+ * Damage: what libjpeg only warns of (junk between markers, a broken restart interval) is decoded
+ * as far as it goes, as Pillow does. A file that ends early is an error, also where an end marker
+ * was put behind the cut (Pillow paints the rest grey there): half a photograph must not be
+ * classified. */
 #include "image/image_private.h"
 
 #include <setjmp.h>
@@ -43,7 +44,10 @@ static void on_message(j_common_ptr cinfo, int level)
         s->premature = true;
 }
 
-static void on_output(j_common_ptr cinfo) { (void)cinfo; }
+static void on_output(j_common_ptr cinfo)
+{
+    (void)cinfo;
+}
 
 /* Called between scans' rows while a multi-scan file is read. */
 static void on_progress(j_common_ptr cinfo)
@@ -55,9 +59,12 @@ static void on_progress(j_common_ptr cinfo)
     }
 }
 
-/* The whole file lies in memory. At its end libjpeg is told to wait for more ("suspend") and returns;
- * that is how a cut file is told from a whole one. */
-static void input_nothing(j_decompress_ptr cinfo) { (void)cinfo; }
+/* The whole file lies in memory. At its end libjpeg is told to wait for more ("suspend") and
+ * returns; that is how a cut file is told from a whole one. */
+static void input_nothing(j_decompress_ptr cinfo)
+{
+    (void)cinfo;
+}
 static boolean input_end(j_decompress_ptr cinfo)
 {
     (void)cinfo;
@@ -135,7 +142,8 @@ static dermis_status jpeg_failed(jpeg_source *s, dermis_error *err)
     case JERR_BAD_PRECISION:
     case JERR_SOF_UNSUPPORTED:
         return base_fail(err, DERMIS_E_NOT_PICTURE,
-                         "this kind of JPEG is not read here (%s): save it as an ordinary JPEG", text);
+                         "this kind of JPEG is not read here (%s): save it as an ordinary JPEG",
+                         text);
     default:
         return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
                          "the JPEG is damaged (%s): copy or take it again", text);
@@ -147,10 +155,11 @@ static dermis_status jpeg_truncated(const jpeg_source *s, dermis_error *err)
     if (s->base.info.stored_height == 0)
         return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
                          "the JPEG ends within its header: the file is truncated, copy it again");
-    return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
-                     "the JPEG ends before its picture does (in row %u of %u): the file is truncated, "
-                     "copy it again",
-                     s->cinfo.output_scanline, s->base.info.stored_height);
+    return base_fail(
+        err, DERMIS_E_PICTURE_DAMAGED,
+        "the JPEG ends before its picture does (in row %u of %u): the file is truncated, "
+        "copy it again",
+        s->cinfo.output_scanline, s->base.info.stored_height);
 }
 
 /* ---- rows ---- */
@@ -168,7 +177,8 @@ static void cmyk_to_rgb(const uint8_t *cmyk, size_t pixels, uint8_t *rgb)
     }
 }
 
-/* One row as libjpeg gives it. Alone in its function: nothing changes between setjmp and longjmp. */
+/* One row as libjpeg gives it. Alone in its function: nothing changes between setjmp and longjmp.
+ */
 static dermis_status read_row(jpeg_source *s, JSAMPROW row, dermis_error *err)
 {
     if (setjmp(s->jump))
@@ -206,8 +216,8 @@ static void jpeg_close(image_source *source)
     base_free(s);
 }
 
-/* What libjpeg takes, from the header: rows of MCUs for a baseline file, all coefficients (two bytes
- * each) where several scans make up the picture. */
+/* What libjpeg takes, from the header: rows of MCUs for a baseline file, all coefficients (two
+ * bytes each) where several scans make up the picture. */
 static size_t decoder_memory(const struct jpeg_decompress_struct *cinfo, bool whole)
 {
     size_t total = 64 * 1024 + sizeof(jpeg_source); /* tables, small objects */

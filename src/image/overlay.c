@@ -1,6 +1,7 @@
-/* overlay.c - a heat map over a photograph, written as PNG or JPEG row by row. Where orientation only
- * mirrors rows nothing but rows is held; where it turns or flips the picture, stored rows come in
- * another order than written ones, so a frame of RGB is held (image_overlay_memory counts it). */
+/* overlay.c - a heat map over a photograph, written as PNG or JPEG row by row. Where orientation
+ * only mirrors rows nothing but rows is held; where it turns or flips the picture, stored rows come
+ * in another order than written ones, so a frame of RGB is held (image_overlay_memory counts it).
+ */
 #include "image/image_private.h"
 
 #include <math.h>
@@ -58,7 +59,10 @@ static void png_put(png_structp png, png_bytep bytes, size_t n)
         png_error(png, "writing failed");
 }
 
-static void png_flush_nothing(png_structp png) { (void)png; }
+static void png_flush_nothing(png_structp png)
+{
+    (void)png;
+}
 
 static void jpeg_fail(j_common_ptr cinfo)
 {
@@ -67,7 +71,10 @@ static void jpeg_fail(j_common_ptr cinfo)
     longjmp(w->jump, 1);
 }
 
-static void jpeg_quiet(j_common_ptr cinfo) { (void)cinfo; }
+static void jpeg_quiet(j_common_ptr cinfo)
+{
+    (void)cinfo;
+}
 
 static dermis_status writer_failed(const writer *w, dermis_error *err)
 {
@@ -158,9 +165,13 @@ typedef struct blend {
     column *columns; /* width of them: the same for every row */
 } blend;
 
-static float unit(float v) { return v > 0.0f ? (v < 1.0f ? v : 1.0f) : 0.0f; } /* NaN: 0 */
+static float unit(float v)
+{
+    return v > 0.0f ? (v < 1.0f ? v : 1.0f) : 0.0f;
+} /* NaN: 0 */
 
-/* Half-pixel centres: pixel i of n lies at (i + 0.5) * cells / n - 0.5 of the map, held at the edges. */
+/* Half-pixel centres: pixel i of n lies at (i + 0.5) * cells / n - 0.5 of the map, held at the
+ * edges. */
 static uint32_t place(uint32_t i, uint32_t n, uint32_t cells, float *fraction)
 {
     double at = (i + 0.5) * cells / n - 0.5;
@@ -214,7 +225,8 @@ static void oriented_row(const uint8_t *frame, const image_info *info, uint32_t 
     size_t pitch = (size_t)info->stored_width * 3;
     for (uint32_t x = 0; x < info->width; x++, rgb += 3) {
         uint32_t xx = image_flips_x(info->orientation) ? info->width - 1 - x : x;
-        memcpy(rgb, swap ? frame + xx * pitch + (size_t)yy * 3 : frame + yy * pitch + (size_t)xx * 3, 3);
+        memcpy(rgb,
+               swap ? frame + xx * pitch + (size_t)yy * 3 : frame + yy * pitch + (size_t)xx * 3, 3);
     }
 }
 
@@ -244,8 +256,8 @@ size_t image_overlay_memory(const image_info *info)
 }
 
 /* All that stands between the opened source and the last row written. */
-static dermis_status draw(image_source *source, const blend *b, uint8_t *frame, uint8_t *row, writer *w,
-                          dermis_error *err)
+static dermis_status draw(image_source *source, const blend *b, uint8_t *frame, uint8_t *row,
+                          writer *w, dermis_error *err)
 {
     const image_info *info = &source->info;
     dermis_status status = DERMIS_OK;
@@ -269,8 +281,9 @@ static dermis_status draw(image_source *source, const blend *b, uint8_t *frame, 
 }
 
 dermis_status image_overlay(const uint8_t *data, size_t size, const image_limits *limits,
-                            const float *map, uint32_t map_h, uint32_t map_w, image_colormap colormap,
-                            float alpha, image_encoding encoding, FILE *out, dermis_error *err)
+                            const float *map, uint32_t map_h, uint32_t map_w,
+                            image_colormap colormap, float alpha, image_encoding encoding,
+                            FILE *out, dermis_error *err)
 {
     image_limits defaults;
     if (!limits) {
@@ -279,12 +292,13 @@ dermis_status image_overlay(const uint8_t *data, size_t size, const image_limits
     }
     if (!map || map_h == 0 || map_w == 0 || !(alpha >= 0.0f && alpha <= 1.0f) ||
         (unsigned)colormap > IMAGE_INFERNO)
-        return base_fail(err, DERMIS_E_USAGE, "an overlay needs a map, a colormap and alpha in 0..1");
+        return base_fail(err, DERMIS_E_USAGE,
+                         "an overlay needs a map, a colormap and alpha in 0..1");
     image_info head;
     dermis_status status = image_probe(data, size, limits, &head, err);
     if (status == DERMIS_OK)
-        status = image_check_memory("the overlay of this picture", image_overlay_memory(&head), limits,
-                                    err);
+        status = image_check_memory("the overlay of this picture", image_overlay_memory(&head),
+                                    limits, err);
     if (status == DERMIS_OK && encoding == IMAGE_ENCODE_JPEG &&
         (head.width > JPEG_MAX_DIMENSION || head.height > JPEG_MAX_DIMENSION))
         status = base_fail(err, DERMIS_E_PICTURE_LIMIT,

@@ -1,10 +1,10 @@
 /* png.c - PNG rows through libpng. A source belongs to one thread; close frees it. Rows stream;
  * an interlaced file costs its whole frame in its own channels (1, or 3 for colour).
  *
- * Only what makes pixels reaches libpng: every ancillary chunk is skipped unread, orientation is found
- * by a walk of our own. Critical chunks with a wrong checksum are damage (Pillow does not check that
- * of IDAT). Pixels as Pillow's convert('RGB'): alpha and tRNS dropped, no gamma; samples of 16 bits
- * give their high byte. */
+ * Only what makes pixels reaches libpng: every ancillary chunk is skipped unread, orientation is
+ * found by a walk of our own. Critical chunks with a wrong checksum are damage (Pillow does not
+ * check that of IDAT). Pixels as Pillow's convert('RGB'): alpha and tRNS dropped, no gamma; samples
+ * of 16 bits give their high byte. */
 #include "image/image_private.h"
 
 #include <setjmp.h>
@@ -215,8 +215,8 @@ static dermis_status png_failed(const png_source *s, dermis_error *err)
                          s->next, s->base.info.stored_height);
     if (strstr(s->message, "memory"))
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory to decode the PNG");
-    return base_fail(err, DERMIS_E_PICTURE_DAMAGED, "the PNG is damaged (%s): copy or save it again",
-                     s->message);
+    return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
+                     "the PNG is damaged (%s): copy or save it again", s->message);
 }
 
 static dermis_status read_header(png_source *s, const image_limits *limits, dermis_error *err)
@@ -241,17 +241,17 @@ static dermis_status read_header(png_source *s, const image_limits *limits, derm
         return status;
     info->orientation = (uint8_t)find_orientation(s->data, s->size);
     image_check_size(info, limits, NULL); /* width and height again, now oriented */
-    /* two rows in the file's own samples (up to 4 of 2 bytes; libpng's read and previous row), zlib's
-     * window, and the frame */
+    /* two rows in the file's own samples (up to 4 of 2 bytes; libpng's read and previous row),
+     * zlib's window, and the frame */
     size_t w = info->stored_width;
     size_t row = w * (size_t)(s->indexed ? 1 : (colour & 2 ? 3 : 1) + (colour & 4 ? 1 : 0)) *
                  (depth == 16 ? 2 : 1);
     info->memory_bytes = 128 * 1024 + sizeof *s + image_sum(image_product(row, 3, 1), w);
     if (s->interlaced)
-        info->memory_bytes = image_sum(info->memory_bytes,
-                                       image_product(w, info->stored_height, s->channels));
-    return image_check_memory(s->interlaced ? "this interlaced PNG" : "this PNG", info->memory_bytes,
-                              limits, err);
+        info->memory_bytes =
+            image_sum(info->memory_bytes, image_product(w, info->stored_height, s->channels));
+    return image_check_memory(s->interlaced ? "this interlaced PNG" : "this PNG",
+                              info->memory_bytes, limits, err);
 }
 
 /* ---- rows ---- */
@@ -273,8 +273,8 @@ static void fill_palette(png_source *s)
 
 static dermis_status start(png_source *s, dermis_error *err)
 {
-    s->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, s, on_error, on_warning, NULL, on_alloc,
-                                      on_free);
+    s->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, s, on_error, on_warning, NULL,
+                                      on_alloc, on_free);
     if (!s->png)
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory to decode the PNG");
     if (setjmp(s->jump))
@@ -284,10 +284,15 @@ static dermis_status start(png_source *s, dermis_error *err)
         png_error(s->png, "out of memory");
     png_set_read_fn(s->png, s, on_read);
     png_set_user_limits(s->png, s->base.info.stored_width, s->base.info.stored_height);
-    static const uint8_t skipped[] = "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0"
-                                     "sCAL\0sPLT\0sRGB\0sTER\0tEXt\0tIME\0tRNS\0zTXt\0";
+    static const uint8_t skipped[] =
+        "bKGD\0cHRM\0eXIf\0gAMA\0hIST\0iCCP\0iTXt\0oFFs\0pCAL\0pHYs\0sBIT\0"
+        "sCAL\0sPLT\0sRGB\0sTER\0tEXt\0tIME\0tRNS\0zTXt\0";
     png_set_keep_unknown_chunks(s->png, PNG_HANDLE_CHUNK_NEVER, NULL, 0);
     png_set_keep_unknown_chunks(s->png, PNG_HANDLE_CHUNK_NEVER, skipped, (sizeof skipped - 1) / 5);
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    png_set_crc_action(s->png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+    png_set_option(s->png, PNG_IGNORE_ADLER32, PNG_OPTION_ON);
+#endif
     png_read_info(s->png, s->png_info);
     if (s->indexed)
         fill_palette(s);

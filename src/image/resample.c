@@ -1,8 +1,8 @@
-/* resample.c - Pillow's Lanczos resize (src/libImaging/Resample.c) taken apart into axes and passes:
- * coefficients in double and then 22-bit fixed point, and the scalar passes. Sums of integers are the
- * same in any order, so passes may run along or across stored rows, forwards or backwards, and SIMD
- * gives the same bytes. Built without contraction of multiply and add: a fused one rounds otherwise
- * than Pillow's build. Axes are owned by the caller; passes are stateless. */
+/* resample.c - Pillow's Lanczos resize (src/libImaging/Resample.c) taken apart into axes and
+ * passes: coefficients in double and then 22-bit fixed point, and the scalar passes. Sums of
+ * integers are the same in any order, so passes may run along or across stored rows, forwards or
+ * backwards, and SIMD gives the same bytes. Built without contraction of multiply and add: a fused
+ * one rounds otherwise than Pillow's build. Axes are owned by the caller; passes are stateless. */
 #include "image/image_private.h"
 
 #include <limits.h>
@@ -58,7 +58,8 @@ static uint32_t window(const image_axis *axis, uint32_t index, double *weights, 
 {
     double scale = (double)axis->in / axis->out;
     double filter_scale = scale < 1.0 ? 1.0 : scale;
-    double support = 3.0 * filter_scale, center = (index + 0.5) * scale, inverse = 1.0 / filter_scale;
+    double support = 3.0 * filter_scale, center = (index + 0.5) * scale,
+           inverse = 1.0 / filter_scale;
     int begin = (int)(center - support + 0.5);
     if (begin < 0)
         begin = 0;
@@ -101,7 +102,8 @@ dermis_status image_axis_init(image_axis *axis, uint32_t in, uint32_t out, bool 
     if (!weights || !axis->first || !axis->count || !axis->low || !axis->high) {
         base_free(weights);
         image_axis_release(axis);
-        return base_fail(err, DERMIS_E_MEMORY, "not enough memory to resize %u pixels to %u", in, out);
+        return base_fail(err, DERMIS_E_MEMORY, "not enough memory to resize %u pixels to %u", in,
+                         out);
     }
     for (uint32_t i = 0; i < out; i++) {
         uint32_t first, count = window(axis, flip ? out - 1 - i : i, weights, &first);
@@ -135,8 +137,8 @@ static void along_scalar(const image_axis *axis, const uint8_t *in, uint8_t *out
             high_sum += p[j] * high[j];
         }
         /* mod 2^32: the whole sum fits, its low part alone may not */
-        uint32_t sum = (1u << (IMAGE_PRECISION_BITS - 1)) + (uint32_t)low_sum +
-                       (uint32_t)high_sum * 32768u;
+        uint32_t sum =
+            (1u << (IMAGE_PRECISION_BITS - 1)) + (uint32_t)low_sum + (uint32_t)high_sum * 32768u;
         out[i] = image_clip8((int32_t)sum);
     }
 }

@@ -44,7 +44,8 @@ static void across_avx2(const image_axis *axis, uint32_t output, const uint8_t *
     for (size_t x = 0; x < width; x += 16) {
         __m256i low_a = _mm256_setzero_si256(), low_b = low_a, high_a = low_a, high_b = low_a;
         for (uint32_t j = 0; j < count; j += 2) {
-            /* an odd last row is paired with itself; its second coefficient is 0 (stride is even) */
+            /* an odd last row is paired with itself; its second coefficient is 0 (stride is even)
+             */
             const uint8_t *second = rows[j + 1 < count ? j + 1 : j];
             int32_t pair_low, pair_high;
             memcpy(&pair_low, low + j, 4);
@@ -63,9 +64,10 @@ static void across_avx2(const image_axis *axis, uint32_t output, const uint8_t *
         __m256i b = _mm256_add_epi32(_mm256_add_epi32(low_b, half), _mm256_slli_epi32(high_b, 15));
         a = _mm256_srai_epi32(a, IMAGE_PRECISION_BITS);
         b = _mm256_srai_epi32(b, IMAGE_PRECISION_BITS);
-        __m256i words = _mm256_packs_epi32(a, b); /* undoes the interleaving of unpacklo, unpackhi */
-        __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words),
-                                         _mm256_extracti128_si256(words, 1));
+        __m256i words =
+            _mm256_packs_epi32(a, b); /* undoes the interleaving of unpacklo, unpackhi */
+        __m128i bytes =
+            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
         _mm_storeu_si128((__m128i *)(out + x), bytes);
     }
 }

@@ -1,4 +1,5 @@
-/* sniff.c - tells formats apart by their first bytes, and checks sizes against the limits. Stateless. */
+/* sniff.c - tells formats apart by their first bytes, and checks sizes against the limits.
+ * Stateless. */
 #include "image/image_private.h"
 
 #include <string.h>
@@ -11,24 +12,27 @@ static bool starts(const uint8_t *data, size_t size, const char *magic, size_t n
 /* ISO base media files (HEIC, AVIF, video) begin with a box `ftyp` that lists brands. */
 static dermis_status name_ftyp(const uint8_t *data, size_t size, dermis_error *err)
 {
-    static const char heic[][5] = {"heic", "heix", "hevc", "hevx", "heim", "heis", "hevm", "hevs",
-                                   "mif1", "msf1", "heif"};
-    uint32_t box = (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
+    static const char heic[][5] = {"heic", "heix", "hevc", "hevx", "heim", "heis",
+                                   "hevm", "hevs", "mif1", "msf1", "heif"};
+    uint32_t box =
+        (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
     size_t end = box < size ? box : size;
     /* AVIF files often carry mif1 as well: look for avif among all brands first */
     for (size_t at = 8; at + 4 <= end && at < 256; at += 4)
         if (memcmp(data + at, "avif", 4) == 0 || memcmp(data + at, "avis", 4) == 0)
-            return base_fail(err, DERMIS_E_NOT_PICTURE,
-                             "this is an AVIF picture, which is not read here: save it as JPEG or PNG");
+            return base_fail(
+                err, DERMIS_E_NOT_PICTURE,
+                "this is an AVIF picture, which is not read here: save it as JPEG or PNG");
     for (size_t at = 8; at + 4 <= end && at < 256; at += 4)
         for (size_t i = 0; i < sizeof heic / sizeof *heic; i++)
             if (memcmp(data + at, heic[i], 4) == 0)
                 return base_fail(err, DERMIS_E_NOT_PICTURE,
                                  "this is a HEIC picture, which is not read here: save it as JPEG "
                                  "(iPhone: Settings, Camera, Formats, Most Compatible)");
-    return base_fail(err, DERMIS_E_NOT_PICTURE,
-                     "this is a video or another ISO media file, not a picture: give a JPEG, PNG or "
-                     "WebP");
+    return base_fail(
+        err, DERMIS_E_NOT_PICTURE,
+        "this is a video or another ISO media file, not a picture: give a JPEG, PNG or "
+        "WebP");
 }
 
 dermis_status image_sniff(const uint8_t *data, size_t size, image_format *out, dermis_error *err)
@@ -70,9 +74,10 @@ dermis_status image_sniff(const uint8_t *data, size_t size, image_format *out, d
         return name_ftyp(data, size, err);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (starts(data, size, others[i].magic, others[i].n))
-            return base_fail(err, DERMIS_E_NOT_PICTURE,
-                             "this is a %s file, which is not read here: save it as JPEG, PNG or WebP",
-                             others[i].name);
+            return base_fail(
+                err, DERMIS_E_NOT_PICTURE,
+                "this is a %s file, which is not read here: save it as JPEG, PNG or WebP",
+                others[i].name);
     return base_fail(err, DERMIS_E_NOT_PICTURE,
                      "not a picture that is known here: give a JPEG, PNG or WebP");
 }
@@ -94,16 +99,17 @@ dermis_status image_check_size(image_info *info, const image_limits *limits, der
     uint32_t w = info->stored_width, h = info->stored_height;
     if (w == 0 || h == 0)
         return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
-                         "the picture's header gives the size %ux%u: it is damaged, take it again", w,
-                         h);
+                         "the picture's header gives the size %ux%u: it is damaged, take it again",
+                         w, h);
     if (w > limits->max_side || h > limits->max_side)
         return base_fail(err, DERMIS_E_PICTURE_LIMIT,
                          "the picture is %ux%u; a side may have %u pixels: make it smaller", w, h,
                          limits->max_side);
     if ((uint64_t)w * h > limits->max_pixels)
-        return base_fail(err, DERMIS_E_PICTURE_LIMIT,
-                         "the picture is %ux%u, %.1f million pixels; %.1f are allowed: make it smaller",
-                         w, h, (double)w * h / 1e6, (double)limits->max_pixels / 1e6);
+        return base_fail(
+            err, DERMIS_E_PICTURE_LIMIT,
+            "the picture is %ux%u, %.1f million pixels; %.1f are allowed: make it smaller", w, h,
+            (double)w * h / 1e6, (double)limits->max_pixels / 1e6);
     bool swap = image_swaps_axes(info->orientation);
     info->width = swap ? h : w;
     info->height = swap ? w : h;
@@ -115,8 +121,9 @@ dermis_status image_check_memory(const char *what, size_t bytes, const image_lim
 {
     if (limits->max_memory == 0 || bytes <= limits->max_memory)
         return DERMIS_OK;
-    return base_fail(err, DERMIS_E_BUDGET,
-                     "%s needs %.1f MB and %.1f MB are allowed: save it as a baseline JPEG, make it "
-                     "smaller, or allow more memory",
-                     what, (double)bytes / 1e6, (double)limits->max_memory / 1e6);
+    return base_fail(
+        err, DERMIS_E_BUDGET,
+        "%s needs %.1f MB and %.1f MB are allowed: save it as a baseline JPEG, make it "
+        "smaller, or allow more memory",
+        what, (double)bytes / 1e6, (double)limits->max_memory / 1e6);
 }

@@ -1,6 +1,6 @@
-/* webp.c - the first frame of a WebP through libwebp. libwebp gives no rows without a frame to put them
- * in, so every WebP costs a frame of RGB, a lossless one also its own 4 bytes a pixel, one with alpha up
- * to 5; all known from the header. A source belongs to one thread; close frees it. */
+/* webp.c - the first frame of a WebP through libwebp. libwebp gives no rows without a frame to put
+ * them in, so every WebP costs a frame of RGB, a lossless one also its own 4 bytes a pixel, one
+ * with alpha up to 5; all known from the header. A source belongs to one thread; close frees it. */
 #include "image/image_private.h"
 
 #include <string.h>
@@ -49,9 +49,10 @@ static dermis_status decode(webp_source *s, dermis_error *err)
     if (code == VP8_STATUS_OUT_OF_MEMORY)
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory to decode the WebP");
     if (code != VP8_STATUS_OK)
-        return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
-                         "the WebP is truncated or damaged (decoder status %d): copy or save it again",
-                         (int)code);
+        return base_fail(
+            err, DERMIS_E_PICTURE_DAMAGED,
+            "the WebP is truncated or damaged (decoder status %d): copy or save it again",
+            (int)code);
     return DERMIS_OK;
 }
 
@@ -109,7 +110,8 @@ static dermis_status read_header(webp_source *s, const uint8_t *data, size_t siz
         return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
                          "the WebP is truncated or damaged: copy or save it again");
     WebPBitstreamFeatures features;
-    if (WebPGetFeatures(s->frame.fragment.bytes, s->frame.fragment.size, &features) != VP8_STATUS_OK ||
+    if (WebPGetFeatures(s->frame.fragment.bytes, s->frame.fragment.size, &features) !=
+            VP8_STATUS_OK ||
         features.width != s->frame.width || features.height != s->frame.height ||
         s->frame.x_offset < 0 || s->frame.y_offset < 0 ||
         (uint64_t)s->frame.x_offset + (uint64_t)s->frame.width > info->stored_width ||
@@ -122,14 +124,16 @@ static dermis_status read_header(webp_source *s, const uint8_t *data, size_t siz
     dermis_status status = image_check_size(info, limits, err);
     if (status != DERMIS_OK)
         return status;
-    /* RGB; lossless: ARGB, 16 rows of cache, Huffman tables (ordinary encoders' share; a hostile file
-     * can ask for more of them than its header tells); lossy: some rows of macroblocks, and alpha is
-     * decoded, though dropped, as a plane from a lossless picture of up to 4 bytes a pixel */
+    /* RGB; lossless: ARGB, 16 rows of cache, Huffman tables (ordinary encoders' share; a hostile
+     * file can ask for more of them than its header tells); lossy: some rows of macroblocks, and
+     * alpha is decoded, though dropped, as a plane from a lossless picture of up to 4 bytes a pixel
+     */
     size_t w = (size_t)features.width, h = (size_t)features.height;
     size_t total = image_sum(image_product(w, h, 3), 256 * 1024 + sizeof *s);
     if (features.format == 2)
-        total = image_sum(total, image_sum(image_product(w, h, 4),
-                                           image_sum(image_product(w, 17 * 4, 1), 4 * 1024 * 1024)));
+        total =
+            image_sum(total, image_sum(image_product(w, h, 4),
+                                       image_sum(image_product(w, 17 * 4, 1), 4 * 1024 * 1024)));
     else
         total = image_sum(total, image_sum(image_product(w, 128, 1),
                                            features.has_alpha ? image_product(w, h, 5) : 0));

@@ -2,7 +2,8 @@
  * `cc make_jpeg.c -ljpeg` and pipes raw samples in.
  * make_jpeg W H COMPONENTS SPACE SAMPLING OPTIONS < raw > jpeg
  * SPACE: ycc rgb grey cmyk ycck; SAMPLING: e.g. 2x2,1x1,1x1; OPTIONS: letters of
- * p progressive, a arithmetic, r restart every 3 MCUs, s one scan a component, n no Adobe marker. */
+ * p progressive, a arithmetic, r restart every 3 MCUs, s one scan a component, n no Adobe marker.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,9 @@ int main(int argc, char **argv)
     c.image_width = (unsigned)atoi(argv[1]);
     c.image_height = (unsigned)atoi(argv[2]);
     c.input_components = atoi(argv[3]);
-    c.in_color_space = c.input_components == 1 ? JCS_GRAYSCALE : c.input_components == 3 ? JCS_RGB : JCS_CMYK;
+    c.in_color_space = c.input_components == 1   ? JCS_GRAYSCALE
+                       : c.input_components == 3 ? JCS_RGB
+                                                 : JCS_CMYK;
     jpeg_set_defaults(&c);
     const char *space = argv[4];
     jpeg_set_colorspace(&c, !strcmp(space, "rgb")    ? JCS_RGB

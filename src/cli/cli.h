@@ -1,0 +1,64 @@
+/* cli.h - what the commands of `dermis` share: the table of commands, options, outputs. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/base.h"
+#include "engine/dermis.h"
+
+/* ---- options ---- */
+
+typedef enum cli_kind {
+    CLI_FLAG,   /* bool */
+    CLI_TEXT,   /* const char * */
+    CLI_NUMBER, /* unsigned, between minimum and maximum */
+    CLI_REAL,   /* float, likewise */
+    CLI_SIZE    /* size_t bytes: 64M, 1G, 500K */
+} cli_kind;
+
+typedef struct cli_option {
+    const char *name;  /* without the dashes */
+    char letter;       /* short form, or 0 */
+    cli_kind kind;
+    void *target;      /* holds the default before parsing */
+    const char *value; /* what help calls the argument */
+    const char *help;  /* says the default */
+    double minimum, maximum;
+} cli_option;
+
+typedef struct cli_command cli_command;
+struct cli_command {
+    const char *name;
+    const char *arguments; /* for the usage line */
+    const char *summary;   /* one line */
+    int (*run)(const cli_command *self, int argc, char **argv); /* argv[0] is the name */
+};
+
+extern const cli_command cli_predict, cli_convert, cli_inspect, cli_bench, cli_check;
+
+/* Parses argv into the options' targets. Operands move to the front of argv + 1; returns how many,
+ * or -1 when the command is to end with *exit_code (help asked for, or a wrong option). `notes` is
+ * what help prints behind the options: an example, limits, exit codes. */
+int cli_parse(const cli_command *command, const cli_option *options, size_t count,
+              const char *notes, int argc, char **argv, int *exit_code);
+
+/* One line to standard error; returns the exit code of err->status. */
+int cli_report(const dermis_error *err);
+
+/* ---- files ---- */
+
+/* Path of `name` beside the running program (or below it, for an installed one): NULL when there is
+ * none. Free with base_free. */
+char *cli_beside_program(const char *const *candidates);
+/* The model to use: `given`, DERMIS_MODEL, or the bundled one; a Keras file is converted once into
+ * the user's cache. *out is to be freed with base_free. */
+dermis_status cli_find_model(const char *given, char **out, dermis_error *err);
+/* Runs dermis-convert with these arguments (without argv[0], NULL-terminated) and waits. */
+dermis_status cli_run_converter(char *const *arguments, int *exit_code, dermis_error *err);
+
+/* Writes a float32 array as .npy (version 1.0, C order) of `dimensions` extents. */
+dermis_status cli_write_npy(const char *path, const float *data, const uint32_t *shape,
+                            unsigned dimensions, dermis_error *err);
+
+bool cli_terminal(FILE *stream); /* and NO_COLOR, TERM=dumb not set */
+
+#endif

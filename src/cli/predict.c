@@ -1,0 +1,301 @@
+/* predict.c - `dermis predict`: photographs in; ranked classes, maps and overlays out. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+
+#define MAX_FILE_BYTES ((size_t)96 << 20) /* as image.h's default limit */
+#define BAR_CELLS      30
+
+static const char notes[] =
+    "PHOTO is a JPEG, PNG or WebP file, or - for standard input. With several photographs\n"
+    "--overlay, --map and --dump-input name a folder (made if it is not there) and the files in it\n"
+    "are called after the photographs.\n\n"
+    "Limits: 96 MiB a file, 64 million pixels, sides of 65535, 200 scans of a JPEG.\n"
+    "Exit code: 0, or the first failure's (2 usage, 3 no such file, 4 reading or writing, 6 not a\n"
+    "picture, 7 damaged, 8 past a limit, 9 model not valid, 12 over the memory budget).\n\n"
+    "Example: dermis predict --overlay heat.png photo.jpg\n";
+
+typedef struct predict {
+    /* options */
+    const char *model_path, *overlay, *map, *dump, *class_name, *score_name, *layer, *cpu, *colormap;
+    unsigned top, threads;
+    float alpha;
+    size_t memory_bytes;
+    bool json, no_cam;
+    /* the call */
+    bool folder; /* outputs name folders */
+    dermis_model *model;
+    dermis_model_info info;
+    dermis_session *session;
+    dermis_score score;
+    int32_t class_index; /* -1: the winning one */
+    uint32_t *order;
+    json_t *answers;
+} predict;
+
+/* Where an output of photograph `photo` goes: `option` itself, or a file in that folder. False when
+ * the name is too long. */
+static bool output_path(const predict *p, const char *option, const char *photo,
+                        const char *extension, char *out, size_t size)
+{
+    if (!p->folder)
+        return snprintf(out, size, "%s", option) < (int)size;
+    const char *name = strrchr(photo, '/');
+    name = name ? name + 1 : photo;
+    if (strcmp(photo, "-") == 0)
+        name = "stdin";
+    const char *dot = strrchr(name, '.');
+    int stem = dot && dot != name ? (int)(dot - name) : (int)strlen(name);
+    return snprintf(out, size, "%s/%.*s%s", option, stem, name, extension) < (int)size;
+}
+
+static bool is_jpeg(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0);
+}
+
+static dermis_status write_overlay(const predict *p, const char *photo, const uint8_t *data,
+                                   size_t size, const dermis_map *map, dermis_error *err)
+{
+    char path[4096];
+    if (!output_path(p, p->overlay, photo, ".png", path, sizeof path))
+        return base_fail(err, DERMIS_E_USAGE, "%s: the overlay's path is too long", photo);
+    dermis_overlay options;
+    dermis_overlay_default(&options);
+    options.colormap = p->colormap;
+    options.alpha = p->alpha;
+    options.jpeg = is_jpeg(path);
+    options.memory_bytes = p->memory_bytes;
+    base_out out;
+    dermis_status status = base_out_open(path, &out, err);
+    if (status != DERMIS_OK)
+        return status;
+    status = dermis_overlay_write(data, size, map, &options, out.file, err);
+    if (status == DERMIS_OK)
+        return base_out_commit(&out, err);
+    base_out_abort(&out);
+    return status;
+}
+
+static dermis_status write_outputs(const predict *p, const char *photo, const uint8_t *data,
+                                   size_t size, const dermis_map *map, dermis_error *err)
+{
+    char path[4096];
+    dermis_status status = DERMIS_OK;
+    if (p->dump) {
+        uint32_t shape[] = {p->info.input_height, p->info.input_width, p->info.input_channels};
+        if (!output_path(p, p->dump, photo, ".npy", path, sizeof path))
+            return base_fail(err, DERMIS_E_USAGE, "%s: the dump's path is too long", photo);
+        status = cli_write_npy(path, dermis_session_input(p->session), shape, 3, err);
+    }
+    if (!status && map && p->map) {
+        uint32_t shape[] = {map->height, map->width};
+        if (!output_path(p, p->map, photo, ".npy", path, sizeof path))
+            return base_fail(err, DERMIS_E_USAGE, "%s: the map's path is too long", photo);
+        status = cli_write_npy(path, map->values, shape, 2, err);
+    }
+    if (!status && map && p->overlay)
+        status = write_overlay(p, photo, data, size, map, err);
+    return status;
+}
+
+/* ---- answers ---- */
+
+static void print_answer(const predict *p, const char *photo, const float *probabilities,
+                         uint32_t shown, const dermis_map *map)
+{
+    bool bars = cli_terminal(stdout);
+    printf("%s\n", strcmp(photo, "-") == 0 ? "standard input" : photo);
+    for (uint32_t i = 0; i < shown; i++) {
+        float probability = probabilities[p->order[i]];
+        printf("  %5.1f %%  ", (double)probability * 100);
+        if (bars) {
+            int cells = (int)(probability * BAR_CELLS + 0.5f);
+            for (int k = 0; k < BAR_CELLS; k++)
+                fputs(k < cells ? "█" : "░", stdout);
+            fputs("  ", stdout);
+        }
+        printf("%s\n", dermis_model_class(p->model, p->order[i]));
+    }
+    if (map && map->blank)
+        printf("  no part of the picture moved the answer (the map is blank)\n");
+}
+
+static json_t *json_answer(const predict *p, const char *photo, const dermis_photo *about,
+                           const float *probabilities, uint32_t shown, const dermis_map *map,
+                           const double timing[3])
+{
+    json_t *predictions = json_array();
+    for (uint32_t i = 0; i < shown; i++)
+        json_array_append_new(predictions,
+                              json_pack("{s:i, s:s, s:f}", "index", (int)p->order[i], "class",
+                                        dermis_model_class(p->model, p->order[i]), "probability",
+                                        (double)probabilities[p->order[i]]));
+    json_t *cam = map ? json_pack("{s:s, s:s, s:s, s:b}", "method", map->method, "layer", map->layer,
+                                  "class", dermis_model_class(p->model, map->class_index), "blank",
+                                  map->blank)
+                      : json_null();
+    json_t *file = json_string(photo);
+    if (!file) /* a name that is not UTF-8 */
+        file = json_string("(name is not UTF-8)");
+    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:{s:f, s:f, s:f}}", "file", file, "model",
+                     p->info.name ? p->info.name : "", "width", (int)about->width, "height",
+                     (int)about->height, "predictions", predictions, "cam", cam, "timing_ms",
+                     "decode", timing[0], "run", timing[1], "cam", timing[2]);
+}
+
+static dermis_status one_photo(predict *p, const char *photo, dermis_error *err)
+{
+    uint8_t *data = NULL;
+    size_t size;
+    double at[4];
+    dermis_photo about;
+    dermis_map map_storage, *map = NULL;
+    dermis_status status = base_file_read(photo, MAX_FILE_BYTES, BASE_TAG_CLI, &data, &size, err);
+    if (status != DERMIS_OK)
+        return status;
+    at[0] = base_now_ms();
+    status = dermis_session_load(p->session, data, size, &about, err);
+    if (status != DERMIS_OK) {
+        base_fail_prefix(err, "%s", strcmp(photo, "-") == 0 ? "standard input" : photo);
+        goto out;
+    }
+    at[1] = base_now_ms();
+    const float *probabilities = dermis_session_run(p->session);
+    at[2] = base_now_ms();
+    uint32_t shown = dermis_session_top(p->session, p->top, p->order);
+    if (!p->no_cam) {
+        uint32_t index = p->class_index >= 0 ? (uint32_t)p->class_index : p->order[0];
+        status = dermis_session_explain(p->session, index, p->score, &map_storage, err);
+        if (status != DERMIS_OK)
+            goto out;
+        map = &map_storage;
+    }
+    at[3] = base_now_ms();
+    if ((status = write_outputs(p, photo, data, size, map, err)) != DERMIS_OK)
+        goto out;
+    double timing[3] = {at[1] - at[0], at[2] - at[1], at[3] - at[2]};
+    if (p->json)
+        json_array_append_new(p->answers, json_answer(p, photo, &about, probabilities, shown, map,
+                                                      timing));
+    else
+        print_answer(p, photo, probabilities, shown, map);
+out:
+    base_free(data);
+    return status;
+}
+
+static dermis_status make_folders(const predict *p, dermis_error *err)
+{
+    const char *const folders[] = {p->overlay, p->map, p->dump};
+    for (int i = 0; p->folder && i < 3; i++)
+        if (folders[i] && mkdir(folders[i], 0777) != 0 && errno != EEXIST)
+            return base_fail(err, DERMIS_E_IO, "%s: cannot make the folder: %s", folders[i],
+                             strerror(errno));
+    return DERMIS_OK;
+}
+
+static dermis_status open_all(predict *p, dermis_error *err)
+{
+    char *path = NULL;
+    dermis_status status = cli_find_model(p->model_path, &path, err);
+    if (status == DERMIS_OK)
+        status = dermis_model_open(path, &p->model, err);
+    base_free(path);
+    if (status != DERMIS_OK)
+        return status;
+    dermis_model_get_info(p->model, &p->info);
+    if (!p->info.cam_layer && !p->layer)
+        p->no_cam = true; /* nothing to explain */
+    if (p->class_name) {
+        p->class_index = dermis_model_find_class(p->model, p->class_name);
+        if (p->class_index < 0)
+            return base_fail(err, DERMIS_E_USAGE, "the model has no class %s; `dermis inspect` lists them",
+                             p->class_name);
+    }
+    dermis_options options = {.threads = p->threads,
+                              .cpu = p->cpu,
+                              .explain = !p->no_cam,
+                              .layer = p->layer,
+                              .memory_bytes = p->memory_bytes};
+    p->order = base_calloc(BASE_TAG_CLI, p->info.class_count, sizeof *p->order);
+    if (!p->order)
+        return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+    if (p->top == 0 || p->top > p->info.class_count)
+        p->top = p->info.class_count;
+    return dermis_session_open(p->model, &options, &p->session, err);
+}
+
+static int run(const cli_command *self, int argc, char **argv)
+{
+    predict p = {.class_index = -1, .alpha = 0.4f, .colormap = "jet", .score_name = "probability"};
+    const cli_option options[] = {
+        {"model", 'm', CLI_TEXT, &p.model_path, "FILE", "model file or Keras model (the bundled one)", 0, 0},
+        {"top", 0, CLI_NUMBER, &p.top, "N", "show only the N most likely classes (all)", 1, 65536},
+        {"json", 0, CLI_FLAG, &p.json, NULL, "print a JSON array, one object a photograph", 0, 0},
+        {"overlay", 0, CLI_TEXT, &p.overlay, "FILE", "write the heat map over the photograph (.png, .jpg)", 0, 0},
+        {"map", 0, CLI_TEXT, &p.map, "FILE", "write the map itself (.npy, float32 0..1)", 0, 0},
+        {"dump-input", 0, CLI_TEXT, &p.dump, "FILE", "write the network's input (.npy, float32 0..255)", 0, 0},
+        {"no-cam", 0, CLI_FLAG, &p.no_cam, NULL, "do without the explanation", 0, 0},
+        {"class", 0, CLI_TEXT, &p.class_name, "NAME", "explain this class, by name or number (the likeliest)", 0, 0},
+        {"score", 0, CLI_TEXT, &p.score_name, "WHAT", "explain the probability or the logit (probability)", 0, 0},
+        {"layer", 0, CLI_TEXT, &p.layer, "NAME", "explain at this convolution (the last one)", 0, 0},
+        {"colormap", 0, CLI_TEXT, &p.colormap, "NAME", "jet, turbo, viridis or inferno (jet)", 0, 0},
+        {"alpha", 0, CLI_REAL, &p.alpha, "A", "share of heat in the overlay, 0..1 (0.4)", 0, 1},
+        {"threads", 0, CLI_NUMBER, &p.threads, "N", "threads (as many as CPUs)", 1, 256},
+        {"cpu", 0, CLI_TEXT, &p.cpu, "LEVEL", "at most scalar, avx2 or avx512 (the best there is)", 0, 0},
+        {"memory", 0, CLI_SIZE, &p.memory_bytes, "SIZE", "budget for arena and decoding, such as 64M (none)", 0, 0},
+    };
+    int exit_code;
+    int photos = cli_parse(self, options, sizeof options / sizeof *options, notes, argc, argv,
+                           &exit_code);
+    if (photos < 0)
+        return exit_code;
+    dermis_error err;
+    if (photos == 0) {
+        base_fail(&err, DERMIS_E_USAGE, "predict: no photograph named; see `dermis predict --help`");
+        return cli_report(&err);
+    }
+    exit_code = 0;
+    p.folder = photos > 1;
+    p.score = strcmp(p.score_name, "logit") == 0 ? DERMIS_SCORE_LOGIT : DERMIS_SCORE_PROBABILITY;
+    if (p.score == DERMIS_SCORE_PROBABILITY && strcmp(p.score_name, "probability") != 0) {
+        base_fail(&err, DERMIS_E_USAGE, "--score is probability or logit, not %s", p.score_name);
+        return cli_report(&err);
+    }
+    p.answers = json_array();
+    if (open_all(&p, &err) != DERMIS_OK || make_folders(&p, &err) != DERMIS_OK) {
+        exit_code = cli_report(&err);
+        goto out;
+    }
+    for (int i = 0; i < photos; i++) {
+        if (one_photo(&p, argv[1 + i], &err) == DERMIS_OK)
+            continue;
+        int failed = cli_report(&err);
+        exit_code = exit_code ? exit_code : failed;
+        json_array_append_new(p.answers,
+                              json_pack("{s:s, s:{s:s, s:s}}", "file", argv[1 + i], "error", "code",
+                                        base_status_name(err.status), "message", err.text));
+    }
+    if (p.json) {
+        json_dumpf(p.answers, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        putchar('\n');
+    }
+out:
+    json_decref(p.answers);
+    dermis_session_close(p.session);
+    dermis_model_close(p.model);
+    base_free(p.order);
+    if (fflush(stdout) != 0 && exit_code == 0)
+        exit_code = base_status_exit(DERMIS_E_IO);
+    return exit_code;
+}
+
+const cli_command cli_predict = {"predict", "[OPTION...] PHOTO...",
+                                 "names the likeliest classes of photographs, and shows where", run};

@@ -49,14 +49,13 @@ static void on_output(j_common_ptr cinfo)
     (void)cinfo;
 }
 
-/* Called between scans' rows while a multi-scan file is read. */
+/* Called between rows while a multi-scan file is read: no use in walking the frame to its end. */
 static void on_progress(j_common_ptr cinfo)
 {
     jpeg_source *s = (jpeg_source *)cinfo->client_data;
-    if (s->cinfo.input_scan_number > (int)s->max_scans) {
-        s->too_many_scans = true;
+    s->too_many_scans = s->cinfo.input_scan_number > (int)s->max_scans;
+    if (s->too_many_scans || s->premature)
         longjmp(s->jump, 1);
-    }
 }
 
 /* The whole file lies in memory. At its end libjpeg is told to wait for more ("suspend") and
@@ -121,12 +120,26 @@ static unsigned find_orientation(const uint8_t *data, size_t size)
 
 /* ---- errors ---- */
 
+static dermis_status jpeg_truncated(const jpeg_source *s, dermis_error *err)
+{
+    if (s->base.info.stored_height == 0)
+        return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
+                         "the JPEG ends within its header: the file is truncated, copy it again");
+    return base_fail(
+        err, DERMIS_E_PICTURE_DAMAGED,
+        "the JPEG ends before its picture does (in row %u of %u): the file is truncated, "
+        "copy it again",
+        s->cinfo.output_scanline, s->base.info.stored_height);
+}
+
 static dermis_status jpeg_failed(jpeg_source *s, dermis_error *err)
 {
     if (s->too_many_scans)
         return base_fail(err, DERMIS_E_PICTURE_LIMIT,
                          "the JPEG has more than %u scans: save it again with an ordinary program",
                          s->max_scans);
+    if (s->premature)
+        return jpeg_truncated(s, err);
     char text[JMSG_LENGTH_MAX];
     s->errors.format_message((j_common_ptr)&s->cinfo, text);
     switch (s->errors.msg_code) {
@@ -148,18 +161,6 @@ static dermis_status jpeg_failed(jpeg_source *s, dermis_error *err)
         return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
                          "the JPEG is damaged (%s): copy or take it again", text);
     }
-}
-
-static dermis_status jpeg_truncated(const jpeg_source *s, dermis_error *err)
-{
-    if (s->base.info.stored_height == 0)
-        return base_fail(err, DERMIS_E_PICTURE_DAMAGED,
-                         "the JPEG ends within its header: the file is truncated, copy it again");
-    return base_fail(
-        err, DERMIS_E_PICTURE_DAMAGED,
-        "the JPEG ends before its picture does (in row %u of %u): the file is truncated, "
-        "copy it again",
-        s->cinfo.output_scanline, s->base.info.stored_height);
 }
 
 /* ---- rows ---- */

@@ -1,0 +1,190 @@
+/* main.c - dermis-convert: one Keras model to one dermis model, in a process of its own, because
+ * libhdf5 and libzip parse bytes from outside here. `dermis convert` starts it; it can be called by
+ * hand. Its limits are set before the first byte is read. */
+#include "convert/jail.h"
+#include "import/import.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: dermis-convert IN OUT.gguf [options]\n"
+    "\n"
+    "Converts a Keras model (.keras of Keras 2 and 3, .h5) to dermis's model file.\n"
+    "\n"
+    "  --type f32|f16          weights in the file (default f32)\n"
+    "  --classes FILE|a,b,c    class names: a file of lines, a JSON list or card, or names\n"
+    "  --preprocess HOW        what the model's owner did to pictures outside the model:\n"
+    "                          none, 0..1, -1..1, caffe, torch (default none)\n"
+    "  --input-size HxW        for models with free size, e.g. 300x300\n"
+    "  --name NAME             of the model (default: as its file says)\n"
+    "  --license TEXT          kept in the file\n"
+    "  --memory MB             limit of this process (default 1024 and 4 times the file)\n"
+    "  --time SECONDS          limit of processor time (default 600)\n"
+    "  --quiet                 no progress, no summary\n"
+    "\n"
+    "example: dermis-convert skin.keras skin.gguf --type f16 --classes acne,eczema,psoriasis\n";
+
+static int last_percent = -1;
+
+static void show_progress(void *context, double fraction, const char *stage)
+{
+    int percent = (int)(fraction * 100);
+    (void)context;
+    if (percent == last_percent)
+        return;
+    last_percent = percent;
+    char bar[41];
+    for (int i = 0; i < 40; i++)
+        bar[i] = i < percent * 40 / 100 ? '#' : '.';
+    bar[40] = 0;
+    fprintf(stderr, "\r%s %3d %% %-10s", bar, percent, stage);
+    fflush(stderr);
+}
+
+static void clear_progress(void)
+{
+    if (last_percent >= 0)
+        fprintf(stderr, "\r%70s\r", "");
+    last_percent = -1;
+}
+
+static void show_warning(void *context, const char *text)
+{
+    (void)context;
+    clear_progress();
+    fprintf(stderr, "dermis-convert: warning: %s\n", text);
+}
+
+static int fail(dermis_status status, const char *text)
+{
+    clear_progress();
+    fprintf(stderr, "dermis-convert: %s\n", text);
+    return base_status_exit(status);
+}
+
+static bool parse_number(const char *text, uint64_t most, uint64_t *out)
+{
+    char *end;
+    if (*text < '0' || *text > '9')
+        return false;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (*end || v < 1 || v > most)
+        return false;
+    *out = v;
+    return true;
+}
+
+static bool parse_size(const char *text, uint32_t *h, uint32_t *w)
+{
+    unsigned a, b;
+    char end;
+    if (sscanf(text, "%5ux%5u%c", &a, &b, &end) != 2 || a < 1 || b < 1 || a > 16384 || b > 16384)
+        return false;
+    *h = a;
+    *w = b;
+    return true;
+}
+
+static void print_summary(const import_summary *s, const import_options *o)
+{
+    struct stat st;
+    double mb = stat(o->out, &st) == 0 ? (double)st.st_size / 1e6 : 0;
+    printf("%s: %s (%s)\n", o->out, s->model, s->source);
+    printf("  input %u x %u x %u, %u %s, %u Keras layers as %u operators\n", s->input.h, s->input.w,
+           s->input.c, s->outputs, s->outputs == 1 ? "answer" : "answers", s->keras_layers,
+           s->nodes);
+    printf("  %.2f million parameters, %.3f GMAC, %.1f MB as %s\n", (double)s->parameters / 1e6,
+           (double)s->macs / 1e9, mb, o->type == MODEL_F16 ? "float16" : "float32");
+    printf("  explained by default: %s\n",
+           s->cam_layer[0] ? s->cam_layer : "nothing (no convolution larger than 1x1)");
+}
+
+int main(int argc, char **argv)
+{
+    enum { TYPE = 1, CLASSES, PREPROCESS, SIZE, NAME, LICENSE, MEMORY, TIME, QUIET, HELP };
+    static const struct option options[] = {
+        {"type", required_argument, NULL, TYPE},
+        {"classes", required_argument, NULL, CLASSES},
+        {"preprocess", required_argument, NULL, PREPROCESS},
+        {"input-size", required_argument, NULL, SIZE},
+        {"name", required_argument, NULL, NAME},
+        {"license", required_argument, NULL, LICENSE},
+        {"memory", required_argument, NULL, MEMORY},
+        {"time", required_argument, NULL, TIME},
+        {"quiet", no_argument, NULL, QUIET},
+        {"help", no_argument, NULL, HELP},
+        {NULL, 0, NULL, 0},
+    };
+    import_options o = {.type = MODEL_F32, .warn = show_warning};
+    uint64_t memory_mb = 0, seconds = 600;
+    bool quiet = false, good = true;
+    int option;
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (option) {
+        case TYPE:
+            good = !strcmp(optarg, "f32") || !strcmp(optarg, "f16");
+            o.type = !strcmp(optarg, "f16") ? MODEL_F16 : MODEL_F32;
+            break;
+        case CLASSES:
+            o.classes = optarg;
+            break;
+        case PREPROCESS:
+            o.preprocess = optarg;
+            break;
+        case SIZE:
+            good = parse_size(optarg, &o.input_h, &o.input_w);
+            break;
+        case NAME:
+            o.name = optarg;
+            break;
+        case LICENSE:
+            o.license = optarg;
+            break;
+        case MEMORY:
+            good = parse_number(optarg, 1 << 20, &memory_mb);
+            break;
+        case TIME:
+            good = parse_number(optarg, 1 << 20, &seconds);
+            break;
+        case QUIET:
+            quiet = true;
+            break;
+        case 'h':
+        case HELP:
+            fputs(usage, stdout);
+            return 0;
+        default:
+            return fail(DERMIS_E_USAGE, "see dermis-convert --help");
+        }
+        if (!good) {
+            fprintf(stderr, "dermis-convert: --%s cannot be '%s'; see dermis-convert --help\n",
+                    options[option - 1].name, optarg);
+            return base_status_exit(DERMIS_E_USAGE);
+        }
+    }
+    if (argc - optind != 2) {
+        fputs(usage, stderr);
+        return base_status_exit(DERMIS_E_USAGE);
+    }
+    o.in = argv[optind];
+    o.out = argv[optind + 1];
+    struct stat st;
+    if (memory_mb == 0) /* weights as read, as packed, and the unpacked zip entry */
+        memory_mb = 1024 + (stat(o.in, &st) == 0 ? 4 * ((uint64_t)st.st_size >> 20) : 0);
+    jail_enter(memory_mb << 20, seconds);
+    if (!quiet && isatty(2))
+        o.progress = show_progress;
+    dermis_error err;
+    import_summary summary;
+    dermis_status status = import_run(&o, &summary, &err);
+    if (status != DERMIS_OK)
+        return fail(status, err.text);
+    clear_progress();
+    if (!quiet)
+        print_summary(&summary, &o);
+    return 0;
+}

@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 #define SAME(name)                                                                                 \
-    _Static_assert((int)CODE_##name == (int)KERNELS_##name, "codes.h differs from kernels.h: " #name)
+    _Static_assert((int)CODE_##name == (int)KERNELS_##name,                                        \
+                   "codes.h differs from kernels.h: " #name)
 
 SAME(ACT_LINEAR);
 SAME(ACT_RELU);

@@ -169,13 +169,14 @@ static dermis_status load_layer(import_context *c, const import_model *m, json_t
     const char *module = json_string_value(json_object_get(object, "module"));
     json_t *inbound = json_object_get(object, "inbound_nodes");
     l->inbound = json_is_array(inbound) ? inbound : NULL;
-    /* Keras 3's HDF5 leaves the module out; but every layer's config says "trainable", and no
-     * operation's does. */
+    /* Keras 3's HDF5 leaves the module out; but no operation's config says "trainable", and nearly
+     * every layer's does. */
     l->operation = module
                        ? !strncmp(module, "keras.src.ops", 13) || !strncmp(module, "keras.ops", 9)
                        : c->keras_major >= 3 && json_array_size(l->inbound) > 0 &&
                              json_is_object(json_array_get(l->inbound, 0)) &&
-                             !json_object_get(l->config, "trainable");
+                             !json_object_get(l->config, "trainable") &&
+                             import_is_operation(c, l->class_name);
     return DERMIS_OK;
 }
 
@@ -192,10 +193,10 @@ static dermis_status load_model(import_context *c, json_t *object, const char *p
         return DERMIS_E_MEMORY;
     if (!class_name || !json_is_array(list))
         return import_fail(c, DERMIS_E_MODEL_UNSUPPORTED,
-                           "the model '%s' is of class %s, which has no list of layers: only "
+                           "the model is of class %s, which has no list of layers: only "
                            "functional and Sequential models can be converted; rebuild it with "
                            "keras.Model(inputs, outputs)",
-                           path, class_name ? class_name : "unknown");
+                           class_name ? class_name : "unknown");
     if (c->nest >= IMPORT_NEST_LIMIT)
         return import_fail(c, DERMIS_E_MODEL_UNSUPPORTED,
                            "models nested more than %d deep; flatten the model", IMPORT_NEST_LIMIT);

@@ -163,6 +163,8 @@ dermis_status import_finish(import_context *c, import_summary *summary)
     if (!g.source)
         return DERMIS_E_MEMORY;
     TRY(model_graph_check(&g, c->err));
+    if (c->err->status != DERMIS_OK) /* a failure that its caller passed over, as memory can be */
+        return c->err->status;
     import_progress(c, 0.92, "writing");
     TRY(model_write(&g, o->out, c->err));
     import_progress(c, 1, "done");

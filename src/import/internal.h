@@ -234,6 +234,8 @@ dermis_status import_vector(const import_call *call, json_t *value, uint32_t n, 
                             double **out);
 extern const import_entry import_layers_conv[], import_layers_shape[], import_layers_math[],
     import_layers_op[]; /* each ends with a NULL name */
+/* Whether a class of Keras 3 can be a bare operation (some layers have the same names). */
+bool import_is_operation(import_context *c, const char *class_name);
 dermis_status import_emit_layer(import_call *call, import_tensor *out);
 /* Operation nodes of Keras 3 (class as in keras.src.ops) and TFOpLambda of Keras 2. */
 dermis_status import_note_layer(import_call *call, uint32_t node, bool own_activation);

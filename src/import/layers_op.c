@@ -435,6 +435,17 @@ const import_entry import_layers_op[] = {
     {NULL, NULL},
 };
 
+bool import_is_operation(import_context *c, const char *class_name)
+{
+    char snake[256];
+    model_activation a;
+    import_snake_case(class_name, snake, sizeof snake);
+    for (const import_entry *e = import_layers_op; e->class_name; e++)
+        if (!strcmp(e->class_name, snake))
+            return true;
+    return import_activation_named(c, snake, &a);
+}
+
 static dermis_status emit_operation(import_call *call, const char *name, import_tensor *out)
 {
     if (call->in_count < 1)

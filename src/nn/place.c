@@ -45,6 +45,11 @@ static void lifetimes(nn_plan *plan)
         if (step->in_scale != NN_NONE)
             touch(plan, step->in_scale, s);
     }
+    /* what the backward pass reads of the forward one stays for further classes of the same run */
+    for (uint32_t s = plan->forward_count; s < plan->step_count; s++)
+        for (uint32_t k = 0; k < plan->steps[s].in_count; k++)
+            if (!plan->values[plan->steps[s].ins[k]].gradient)
+                touch(plan, plan->steps[s].ins[k], plan->step_count);
     touch(plan, plan->input, 0);
     pin(plan, plan->input);
     pin(plan, plan->output);

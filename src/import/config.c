@@ -213,11 +213,11 @@ static dermis_status load_model(import_context *c, json_t *object, const char *p
         return import_fail(c, DERMIS_E_MODEL_INVALID, "the model '%s' has %zu layers", m->name,
                            json_array_size(list));
     m->layer_count = (uint32_t)json_array_size(list);
-    m->layers = import_new(c, m->layer_count, sizeof *m->layers);
     m->index = json_object();
+    json_array_append_new(c->keep, m->index); /* freed with the context */
+    m->layers = import_new(c, m->layer_count, sizeof *m->layers);
     if (!m->layers || !m->index)
         return DERMIS_E_MEMORY;
-    json_array_append_new(c->keep, m->index); /* freed with the context */
     for (uint32_t i = 0; i < m->layer_count; i++) {
         TRY(load_layer(c, m, json_array_get(list, i), i, &m->layers[i]));
         json_object_set_new(m->index, m->layers[i].name, json_integer(i));

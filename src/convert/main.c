@@ -21,7 +21,7 @@ static const char usage[] =
     "                          none, 0..1, -1..1, caffe, torch (default none)\n"
     "  --input-size HxW        for models with free size, e.g. 300x300\n"
     "  --name NAME             of the model (default: as its file says)\n"
-    "  --license TEXT          kept in the file\n"
+    "  --license TEXT          kept in the file (default: as the card of --classes says)\n"
     "  --memory MB             limit of this process (default 1024 and 4 times the file)\n"
     "  --time SECONDS          limit of processor time (default 600)\n"
     "  --quiet                 no progress, no summary\n"

@@ -125,8 +125,14 @@ dermis_status import_activation_parse(const import_call *call, json_t *value, mo
     const char *prefix = name ? strrchr(name, '>') : NULL; /* "Custom>swish" */
     if (prefix)
         name = prefix + 1;
-    if (name && import_activation_named(call->c, name, out))
+    if (name && import_activation_named(call->c, name, out)) {
+        if (out->kind == CODE_ACT_SPARSEMAX) /* tau from a sum of sums, seen in Keras 3.8 */
+            import_warn(call->c,
+                        "layer '%s': Keras 3.8 computes sparsemax otherwise than its definition "
+                        "where several elements stay above zero; the definition is followed here",
+                        call->layer->path);
         return DERMIS_OK;
+    }
     return import_fail(call->c, DERMIS_E_MODEL_UNSUPPORTED,
                        "layer '%s' (%s): activation '%s' is not one of Keras's; use one of "
                        "keras.activations and save the model again",

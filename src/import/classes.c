@@ -124,6 +124,9 @@ dermis_status import_classes_read(import_context *c, const char *text, const cha
                            at.line, at.text);
     dermis_status status = of_json(c, root, names, count);
     if (status == DERMIS_OK && json_is_object(root)) {
+        const char *license = json_string_value(json_object_get(root, "license"));
+        if (license && !(c->card_license = import_text_long(c, license)))
+            status = DERMIS_E_MEMORY;
         char *whole = json_dumps(root, JSON_COMPACT);
         *card = whole ? import_text_long(c, whole) : NULL;
         if (!*card)

@@ -159,7 +159,7 @@ dermis_status import_finish(import_context *c, import_summary *summary)
     g.source = import_text(c, "%.200s, Keras %s", base ? base + 1 : o->in, c->keras_version);
     g.source_sha256 = hex;
     g.preprocess = o->preprocess ? o->preprocess : "none";
-    g.license = o->license;
+    g.license = o->license ? o->license : c->card_license;
     if (!g.source)
         return DERMIS_E_MEMORY;
     TRY(model_graph_check(&g, c->err));

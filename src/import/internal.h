@@ -84,6 +84,7 @@ typedef struct import_context {
     const char *names_of; /* weights.c: the group whose list of names was read last */
     char **names;
     size_t names_count;
+    const char *card_license; /* classes.c: "license" of the card, or NULL */
     uint64_t parameters;
     uint32_t keras_layers, order;
     uint64_t calls; /* work done, against graphs that multiply by nesting */

@@ -23,7 +23,7 @@ static const char usage[] =
     "  --name NAME             of the model (default: as its file says)\n"
     "  --license TEXT          kept in the file (default: as the card of --classes says)\n"
     "  --memory MB             limit of this process (default 1024 and 4 times the file)\n"
-    "  --time SECONDS          limit of processor time (default 600)\n"
+    "  --time SECONDS          limit of processor time (default 120)\n"
     "  --quiet                 no progress, no summary\n"
     "\n"
     "example: dermis-convert skin.keras skin.gguf --type f16 --classes acne,eczema,psoriasis\n";
@@ -120,7 +120,7 @@ int main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     import_options o = {.type = MODEL_F32, .warn = show_warning};
-    uint64_t memory_mb = 0, seconds = 600;
+    uint64_t memory_mb = 0, seconds = 120;
     bool quiet = false, good = true;
     int option;
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {

@@ -14,7 +14,8 @@
 static const char notes[] =
     "PHOTO is a JPEG, PNG or WebP file, or - for standard input. With several photographs\n"
     "--overlay, --map and --dump-input name a folder (made if it is not there) and the files in it\n"
-    "are called after the photographs.\n\n"
+    "are called after the photographs: stem.png, stem.npy. Two outputs of one name, or one over its\n"
+    "photograph, are refused before anything is written.\n\n"
     "Limits: 96 MiB a file, 64 million pixels, sides of 65535, 200 scans of a JPEG.\n"
     "Exit code: 0, or the first failure's (2 usage, 3 no such file, 4 reading or writing, 6 not a\n"
     "picture, 7 damaged, 8 past a limit, 9 model not valid, 12 over the memory budget).\n\n"
@@ -105,7 +106,71 @@ static dermis_status write_outputs(const predict *p, const char *photo, const ui
     return status;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino;
+}
+
+/* Refuses, before the first run, outputs that would overwrite each other or their photograph. */
+static dermis_status check_outputs(const predict *p, char **photos, int count, dermis_error *err)
+{
+    const char *const options[] = {p->overlay, p->map, p->dump};
+    char **paths = base_calloc(BASE_TAG_CLI, 3 * (size_t)count, sizeof *paths);
+    dermis_status status = DERMIS_OK;
+    size_t n = 0;
+    if (!paths)
+        return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+    for (int i = 0; i < count && !status; i++)
+        for (int k = 0; k < 3 && !status; k++) {
+            char path[4096];
+            if (!options[k])
+                continue;
+            if (!output_path(p, options[k], photos[i], k == 0 ? ".png" : ".npy", path, sizeof path))
+                status = base_fail(err, DERMIS_E_USAGE, "%s: its output's path is too long", photos[i]);
+            else if (same_file(path, photos[i]))
+                status = base_fail(err, DERMIS_E_USAGE,
+                                   "%s: the output would overwrite the photograph; name another",
+                                   path);
+            else if (!(paths[n] = base_strdup(BASE_TAG_CLI, path)))
+                status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+            else
+                n++;
+        }
+    qsort(paths, n, sizeof *paths, by_name);
+    for (size_t i = 1; i < n && !status; i++)
+        if (strcmp(paths[i - 1], paths[i]) == 0)
+            status = base_fail(err, DERMIS_E_USAGE,
+                               "%s: two outputs have this name; give them other folders, or "
+                               "photographs of one name one call each",
+                               paths[i]);
+    for (size_t i = 0; i < n; i++)
+        base_free(paths[i]);
+    base_free(paths);
+    return status;
+}
+
 /* ---- answers ---- */
+
+/* A JSON string of any bytes: what is not UTF-8 has its bytes above ASCII replaced by '?'. */
+static json_t *json_text(const char *text)
+{
+    json_t *out = json_string(text);
+    if (out)
+        return out;
+    char plain[1024];
+    snprintf(plain, sizeof plain, "%s", text);
+    for (char *c = plain; *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    return json_string(plain);
+}
 
 static void print_answer(const predict *p, const char *photo, const float *probabilities,
                          uint32_t shown, const dermis_map *map)
@@ -141,11 +206,8 @@ static json_t *json_answer(const predict *p, const char *photo, const dermis_pho
                                   "class", dermis_model_class(p->model, map->class_index), "blank",
                                   map->blank)
                       : json_null();
-    json_t *file = json_string(photo);
-    if (!file) /* a name that is not UTF-8 */
-        file = json_string("(name is not UTF-8)");
-    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:{s:f, s:f, s:f}}", "file", file, "model",
-                     p->info.name ? p->info.name : "", "width", (int)about->width, "height",
+    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:{s:f, s:f, s:f}}", "file", json_text(photo),
+                     "model", p->info.name ? p->info.name : "", "width", (int)about->width, "height",
                      (int)about->height, "predictions", predictions, "cam", cam, "timing_ms",
                      "decode", timing[0], "run", timing[1], "cam", timing[2]);
 }
@@ -211,6 +273,9 @@ static dermis_status open_all(predict *p, dermis_error *err)
     if (status != DERMIS_OK)
         return status;
     dermis_model_get_info(p->model, &p->info);
+    if (!p->info.cam_layer && !p->layer && (p->overlay || p->map))
+        return base_fail(err, DERMIS_E_USAGE, "the model has no convolution to explain: leave out "
+                                              "--overlay and --map");
     if (!p->info.cam_layer && !p->layer)
         p->no_cam = true; /* nothing to explain */
     if (p->class_name) {
@@ -269,8 +334,12 @@ static int run(const cli_command *self, int argc, char **argv)
         base_fail(&err, DERMIS_E_USAGE, "--score is probability or logit, not %s", p.score_name);
         return cli_report(&err);
     }
+    if (p.no_cam && (p.overlay || p.map)) {
+        base_fail(&err, DERMIS_E_USAGE, "--overlay and --map need the explanation: leave out --no-cam");
+        return cli_report(&err);
+    }
     p.answers = json_array();
-    if (open_all(&p, &err) != DERMIS_OK || make_folders(&p, &err) != DERMIS_OK) {
+    if (check_outputs(&p, argv + 1, photos, &err) != DERMIS_OK || open_all(&p, &err) != DERMIS_OK || make_folders(&p, &err) != DERMIS_OK) {
         exit_code = cli_report(&err);
         goto out;
     }
@@ -280,8 +349,9 @@ static int run(const cli_command *self, int argc, char **argv)
         int failed = cli_report(&err);
         exit_code = exit_code ? exit_code : failed;
         json_array_append_new(p.answers,
-                              json_pack("{s:s, s:{s:s, s:s}}", "file", argv[1 + i], "error", "code",
-                                        base_status_name(err.status), "message", err.text));
+                              json_pack("{s:o, s:{s:s, s:o}}", "file", json_text(argv[1 + i]),
+                                        "error", "code", base_status_name(err.status), "message",
+                                        json_text(err.text)));
     }
     if (p.json) {
         json_dumpf(p.answers, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
@@ -292,8 +362,10 @@ out:
     dermis_session_close(p.session);
     dermis_model_close(p.model);
     base_free(p.order);
-    if (fflush(stdout) != 0 && exit_code == 0)
-        exit_code = base_status_exit(DERMIS_E_IO);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && exit_code == 0) {
+        base_fail(&err, DERMIS_E_IO, "standard output: cannot write: %s", strerror(errno));
+        exit_code = cli_report(&err);
+    }
     return exit_code;
 }
 

@@ -114,6 +114,13 @@ static dermis_status cache_path(const char *path, char *out, size_t size, dermis
     if ((status = make_directory(folder, err)) != DERMIS_OK)
         return status;
     struct stat st;
+    /* what others may write to could hold a model that they put there under the expected name */
+    if (lstat(folder, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & (S_IWGRP | S_IWOTH)))
+        return base_fail(err, DERMIS_E_IO,
+                         "%s: not a folder that only you can write to; remove it, or set "
+                         "XDG_CACHE_HOME",
+                         folder);
     if (stat(path, &st) != 0)
         return base_fail(err, DERMIS_E_NOT_FOUND, "%s: cannot open: %s", path, strerror(errno));
     uint64_t parts[] = {st.st_dev, st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec,

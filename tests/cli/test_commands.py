@@ -191,6 +191,13 @@ class Commands(unittest.TestCase):
         self.assertEqual(error, "")
         self.assertEqual(*(json.loads(x)[0]["predictions"] for x in (out, again)))
 
+    def test_cache_that_others_can_write_to(self):
+        os.mkdir(self.path("dermis"))
+        os.chmod(self.path("dermis"), 0o777)
+        error = self.call("predict", "-m", KERAS, PHOTO, code=4, XDG_CACHE_HOME=self.here)[1]
+        self.assertIn("only you can write to", error)
+        self.assertEqual(os.listdir(self.path("dermis")), [])
+
     def test_convert_leaves_nothing_behind(self):
         bad = self.write("bad.keras", b"PK\3\4" + b"\0" * 100)
         done = subprocess.run([PROGRAM, "convert", bad, self.path("o.gguf")], capture_output=True)

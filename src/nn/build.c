@@ -4,6 +4,11 @@
 
 #include <string.h>
 
+/* The file holds enumerations as numbers; model/ops.c keeps them within these ranges. */
+_Static_assert(KERNELS_ACT_SPARSE_SIGMOID == 24 && KERNELS_ACT_SPARSEMAX == 27, "activations");
+_Static_assert(KERNELS_RESIDUAL_AFTER_ACT == 2 && KERNELS_POOL_MEAN == 1, "residual, pool");
+_Static_assert(KERNELS_MIN == 5 && KERNELS_RESIZE_BILINEAR == 1, "binary, resize");
+
 uint32_t nn_add_value(nn_plan *plan, model_shape shape, bool gradient)
 {
     uint32_t id = plan->value_count++;
@@ -164,6 +169,23 @@ static void add_node(nn_plan *plan, uint32_t i)
         step->binary = binary_of(plan, (kernels_binary_kind)n->at.binary.kind, ins[0], ins[1], out);
 }
 
+/* The target's t, channel by channel: groups stand in whole blocks in the file, with gaps between
+ * where a group's channels do not fill its last block. */
+static dermis_status take_shift(nn_plan *plan, const model_node *n, dermis_error *err)
+{
+    const float *blocks = n->tensors[MODEL_SHIFT].data;
+    if (!is_conv(n) || !blocks)
+        return DERMIS_OK;
+    size_t groups = n->op == MODEL_CONV ? (size_t)n->at.conv.groups : 1;
+    size_t each = n->out.c / groups, room = base_align_up(each, KERNELS_BLOCK);
+    plan->target_shift = base_calloc(BASE_TAG_NN, n->out.c, sizeof(float));
+    if (!plan->target_shift)
+        return base_fail(err, DERMIS_E_MEMORY, "not enough memory to plan the explanation");
+    for (size_t group = 0; group < groups; group++)
+        memcpy(plan->target_shift + group * each, blocks + group * room, each * sizeof(float));
+    return DERMIS_OK;
+}
+
 dermis_status nn_build_forward(nn_plan *plan, dermis_error *err)
 {
     const model_graph *g = plan->graph;
@@ -209,7 +231,7 @@ dermis_status nn_build_forward(nn_plan *plan, dermis_error *err)
             plan->target = plan->node_value[i];
     }
     if (layer)
-        plan->target_shift = g->nodes[layer->node].tensors[MODEL_SHIFT].data;
+        status = take_shift(plan, &g->nodes[layer->node], err);
     plan->output = plan->node_value[g->node_count - 1];
     plan->forward_count = plan->step_count;
 out:

@@ -7,15 +7,26 @@
 
 /* ---- plan time ---- */
 
+static bool pools_mean(const nn_step *forward, const model_node *node)
+{
+    return (forward->op == MODEL_POOL ? node->at.pool.kind : node->at.global_pool.kind) ==
+           KERNELS_POOL_MEAN;
+}
+
 /* Copies the inputs that the gradient needs behind the output's gradient; returns how many. */
-static uint32_t needed(const nn_step *forward, uint32_t gradient, uint32_t ins[3])
+static uint32_t needed(const nn_step *forward, const model_node *node, uint32_t gradient,
+                       uint32_t ins[3])
 {
     ins[0] = gradient;
     switch (forward->op) {
+    case MODEL_POOL: /* a mean's gradient does not depend on its input */
+    case MODEL_GLOBAL_POOL:
+        if (pools_mean(forward, node))
+            return 1;
+        ins[1] = forward->ins[0];
+        return 2;
     case MODEL_ACTIVATION:
     case MODEL_PRELU:
-    case MODEL_POOL:
-    case MODEL_GLOBAL_POOL:
     case MODEL_LAYERNORM:
         ins[1] = forward->ins[0];
         return 2;
@@ -42,7 +53,7 @@ static uint32_t add_gradient(nn_plan *plan, const nn_step *f, uint32_t k, uint32
     if (f->op == MODEL_BINARY && same_shape(side, f->binary.out) &&
         (f->binary.kind == KERNELS_ADD || (f->binary.kind == KERNELS_SUB && k == 0)))
         return gradient; /* a sum passes it on as it is */
-    uint32_t ins[3], count = needed(f, gradient, ins);
+    uint32_t ins[3], count = needed(f, &plan->graph->nodes[f->node], gradient, ins);
     uint32_t out = nn_add_value(plan, plan->values[f->ins[k]].shape, true);
     if (f->op == MODEL_RESHAPE)
         plan->values[out].root = plan->values[gradient].root;

@@ -76,6 +76,7 @@ void nn_plan_free(nn_plan *plan)
     base_free(plan->steps);
     base_free(plan->links);
     base_free(plan->node_value);
+    base_free(plan->target_shift);
     base_free(plan);
 }
 

@@ -50,7 +50,7 @@ struct nn_plan {
     uint32_t *node_value;     /* [node_count] value of each node's output, or NN_NONE */
     uint32_t input, output;   /* values */
     uint32_t target;          /* value of the explained layer's output, or NN_NONE */
-    const float *target_shift;
+    float *target_shift;      /* owned, [c]; or NULL */
     uint32_t seed;            /* gradient of the output: filled by nn_backward */
     uint32_t logits;          /* gradient of the last softmax's or sigmoid's input, or NN_NONE */
     uint32_t logits_step;     /* first backward step after it exists */

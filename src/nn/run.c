@@ -4,6 +4,57 @@
 
 #include <string.h>
 
+/* Under the address sanitizer the whole arena is a red zone but for what the step at hand may touch
+ * and what its caller may read: tensors share places over time, so fixed gaps between them would
+ * not do. */
+#if defined(__SANITIZE_ADDRESS__)
+#define GUARDED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GUARDED 1
+#endif
+#endif
+#ifdef GUARDED
+#include <sanitizer/asan_interface.h>
+#else
+#define GUARDED 0
+#define __asan_poison_memory_region(at, bytes) ((void)(at), (void)(bytes))
+#define __asan_unpoison_memory_region(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
+static void admit(const nn_session *s, uint32_t value)
+{
+    if (value != NN_NONE)
+        __asan_unpoison_memory_region(nn_data(s, value),
+                                      s->plan->values[value].elements * sizeof(float));
+}
+
+/* Only the operands of `step` may be touched from here on; NULL: what callers see. */
+static void guard(const nn_session *s, const nn_step *step)
+{
+    if (!GUARDED)
+        return;
+    const nn_plan *plan = s->plan;
+    __asan_poison_memory_region(s->arena, plan->arena_bytes);
+    if (step) {
+        admit(s, step->out);
+        for (uint32_t k = 0; k < step->in_count; k++)
+            admit(s, step->ins[k]);
+        admit(s, step->in_scale);
+        __asan_unpoison_memory_region(s->arena + plan->scratch_offset, plan->scratch_bytes);
+        return;
+    }
+    for (uint32_t v = 0; v < plan->value_count; v++) {
+        uint32_t root = v;
+        while (plan->values[root].root != root)
+            root = plan->values[root].root;
+        if (plan->values[root].pinned)
+            admit(s, v);
+    }
+    admit(s, plan->seed);
+    admit(s, plan->logits);
+}
+
 dermis_status nn_session_new(const nn_plan *plan, base_pool *pool, nn_session **out,
                              dermis_error *err)
 {
@@ -19,6 +70,7 @@ dermis_status nn_session_new(const nn_plan *plan, base_pool *pool, nn_session **
                          plan->arena_bytes);
     }
     *s = (nn_session){plan, pool, arena};
+    guard(s, NULL);
     *out = s;
     return DERMIS_OK;
 }
@@ -27,6 +79,7 @@ void nn_session_free(nn_session *s)
 {
     if (!s)
         return;
+    __asan_unpoison_memory_region(s->arena, s->plan->arena_bytes);
     base_free(s->arena);
     base_free(s);
 }
@@ -185,17 +238,22 @@ float *nn_session_input(nn_session *s)
 
 void nn_run(nn_session *s)
 {
-    for (uint32_t i = 0; i < s->plan->forward_count; i++)
+    for (uint32_t i = 0; i < s->plan->forward_count; i++) {
+        guard(s, &s->plan->steps[i]);
         run_forward(s, &s->plan->steps[i]);
+    }
+    guard(s, NULL);
 }
 
 void nn_run_timed(nn_session *s, double *step_ms)
 {
     for (uint32_t i = 0; i < s->plan->forward_count; i++) {
+        guard(s, &s->plan->steps[i]);
         double start = base_now_ms();
         run_forward(s, &s->plan->steps[i]);
         step_ms[i] = base_now_ms() - start;
     }
+    guard(s, NULL);
 }
 
 const float *nn_session_output(const nn_session *s, size_t *count)
@@ -233,10 +291,12 @@ const float *nn_backward(nn_session *s, uint32_t index, nn_score score, bool fli
     gradient[index] = flip ? -1.0f : 1.0f;
     for (uint32_t i = logit ? plan->logits_step : plan->forward_count; i < plan->step_count; i++) {
         const nn_step *step = &plan->steps[i];
+        guard(s, step);
         if (step->phase == NN_GRADIENT)
             nn_run_gradient(s, step);
         else
             run_forward(s, step);
     }
+    guard(s, NULL);
     return nn_data(s, plan->target_gradient);
 }

@@ -162,8 +162,11 @@ static dermis_status op_clip(import_call *call, import_tensor *out)
     static const char *const highs[] = {"x_max", "clip_value_max", "max_value"};
     import_tensor t = call->in[0];
     bool any = false;
-    for (int i = 0; i < 3; i++)
-        any = setting_number(call, lows[i], &low) | setting_number(call, highs[i], &high) | any;
+    for (int i = 0; i < 3; i++) {
+        bool has_low = setting_number(call, lows[i], &low);
+        bool has_high = setting_number(call, highs[i], &high);
+        any = any || has_low || has_high;
+    }
     if (!any)
         return import_arg_unsupported(call, "its limits cannot be read");
     if (low == 0 && high >= 0)

@@ -7,6 +7,24 @@ static kernels_table tables[KERNELS_LEVEL_COUNT];
 static kernels_level best;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+#if defined(__x86_64__)
+#define INIT_SET(set) \
+    static void init_##set(kernels_table *k) \
+    { \
+        kernels_init_activation_##set(k); \
+        kernels_init_conv_##set(k); \
+        kernels_init_depthwise_##set(k); \
+        kernels_init_elementwise_##set(k); \
+        kernels_init_pool_##set(k); \
+    }
+INIT_SET(avx2)
+INIT_SET(avx512)
+static void (*const init_set[KERNELS_LEVEL_COUNT])(kernels_table *k) = {
+    [KERNELS_AVX2] = init_avx2,
+    [KERNELS_AVX512] = init_avx512,
+};
+#endif
+
 static void build(void)
 {
     best = kernels_level_best();
@@ -20,7 +38,7 @@ static void build(void)
         tables[i] = tables[i - 1];
         tables[i].level = (kernels_level)i;
 #if defined(__x86_64__)
-        /* vector sets */
+        init_set[i](&tables[i]);
 #endif
     }
 }

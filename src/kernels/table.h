@@ -67,9 +67,18 @@ void kernels_init_scalar_activation(kernels_table *k);
 void kernels_init_scalar_elementwise(kernels_table *k);
 void kernels_init_scalar_pool(kernels_table *k);
 void kernels_init_scalar_layernorm(kernels_table *k);
+
 #if defined(__x86_64__)
-void kernels_init_avx2(kernels_table *k);
-void kernels_init_avx512(kernels_table *k);
+/* The vector sets: vec_*.c, compiled once for each. */
+#define KERNELS_DECLARE_SET(set) \
+    void kernels_init_activation_##set(kernels_table *k); \
+    void kernels_init_conv_##set(kernels_table *k); \
+    void kernels_init_depthwise_##set(kernels_table *k); \
+    void kernels_init_elementwise_##set(kernels_table *k); \
+    void kernels_init_pool_##set(kernels_table *k);
+KERNELS_DECLARE_SET(avx2)
+KERNELS_DECLARE_SET(avx512)
+#undef KERNELS_DECLARE_SET
 #endif
 
 /* Scalar functions that vector files use for kinds they do not have. */

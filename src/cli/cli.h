@@ -59,6 +59,22 @@ dermis_status cli_run_converter(char *const *arguments, int *exit_code, dermis_e
 dermis_status cli_write_npy(const char *path, const float *data, const uint32_t *shape,
                             unsigned dimensions, dermis_error *err);
 
+/* ---- memory ---- */
+
+/* The most that can be resident of this process, before any photograph. */
+typedef struct cli_memory {
+    size_t program_bytes; /* program and libraries as mapped, stacks, the allocator's slack */
+    size_t model_bytes;   /* the model's file as mapped */
+    size_t session_bytes; /* all that is allocated now: arena, plan, tables */
+    size_t fixed_bytes;   /* the sum */
+} cli_memory;
+void cli_memory_read(const dermis_model *model, unsigned threads, cli_memory *out);
+/* What the usual photograph adds: a 12-megapixel baseline JPEG of 4 MiB, file and decoding. */
+size_t cli_memory_sample_photo(const dermis_model *model);
+/* Opens a session within `budget` bytes for the whole process (0: no limit). */
+dermis_status cli_session_open(dermis_model *model, const dermis_options *options, size_t budget,
+                               dermis_session **out, dermis_error *err);
+
 bool cli_terminal(FILE *stream); /* and NO_COLOR, TERM=dumb not set */
 
 #endif

@@ -4,9 +4,6 @@
 
 #include "cli/cli.h"
 
-/* Decoding of a 12-megapixel baseline JPEG streams; measured by bench/footprint.py. */
-#define PROCESS_BYTES ((size_t)5 << 20)
-
 static const char notes[] = "Example: dermis inspect model.gguf --layers\n";
 
 static double mb(size_t bytes)
@@ -18,8 +15,11 @@ static void print_text(dermis_model *model, dermis_session *session, bool layers
 {
     dermis_model_info i;
     dermis_memory m;
+    cli_memory p;
     dermis_model_get_info(model, &i);
     dermis_session_memory(session, &m);
+    cli_memory_read(model, dermis_session_threads(session), &p);
+    size_t photo = cli_memory_sample_photo(model);
     printf("name         %s\n", i.name ? i.name : "(none)");
     printf("source       %s\n", i.source ? i.source : "(unknown)");
     if (i.source_sha256)
@@ -35,9 +35,10 @@ static void print_text(dermis_model *model, dermis_session *session, bool layers
     printf("arena        %.2f MB: activations %.2f, gradients %.2f, scratch %.2f (%u threads, %s)\n",
            mb(m.arena_bytes), mb(m.activation_bytes), mb(m.gradient_bytes), mb(m.scratch_bytes),
            dermis_session_threads(session), dermis_session_cpu(session));
-    printf("prediction   about %.0f MB resident: process %.0f + weights %.1f + arena %.1f\n",
-           mb(PROCESS_BYTES + m.weight_bytes + m.arena_bytes), mb(PROCESS_BYTES), mb(m.weight_bytes),
-           mb(m.arena_bytes));
+    printf("prediction   at most %.1f MB resident: program %.1f, model %.1f, session %.1f, photograph "
+           "%.1f (JPEG of 12 megapixels, 4 MiB)\n",
+           mb(p.fixed_bytes + photo), mb(p.program_bytes), mb(p.model_bytes), mb(p.session_bytes),
+           mb(photo));
     printf("classes      %u\n", i.class_count);
     for (uint32_t k = 0; k < i.class_count; k++)
         printf("  %3u  %s\n", k, dermis_model_class(model, k));
@@ -65,14 +66,17 @@ static void print_json(dermis_model *model, dermis_session *session, bool layers
 {
     dermis_model_info i;
     dermis_memory m;
+    cli_memory p;
     dermis_model_get_info(model, &i);
     dermis_session_memory(session, &m);
+    cli_memory_read(model, dermis_session_threads(session), &p);
+    size_t photo = cli_memory_sample_photo(model);
     json_t *classes = json_array(), *out;
     for (uint32_t k = 0; k < i.class_count; k++)
         json_array_append_new(classes, json_string(dermis_model_class(model, k)));
     out = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:{s:i, s:i, s:i}, s:o, s:o, s:s, s:I, s:I, s:I, s:I, "
-        "s:{s:I, s:I, s:I, s:I, s:I}}",
+        "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}}",
         "name", text_or_null(i.name), "source", text_or_null(i.source), "source_sha256",
         text_or_null(i.source_sha256), "license", text_or_null(i.license), "preprocess",
         text_or_null(i.preprocess), "input", "height", (int)i.input_height, "width",
@@ -82,8 +86,9 @@ static void print_json(dermis_model *model, dermis_session *session, bool layers
         (json_int_t)i.parameters, "macs", (json_int_t)i.macs, "memory", "arena_bytes",
         (json_int_t)m.arena_bytes, "activation_bytes", (json_int_t)m.activation_bytes,
         "gradient_bytes", (json_int_t)m.gradient_bytes, "scratch_bytes",
-        (json_int_t)m.scratch_bytes, "prediction_bytes",
-        (json_int_t)(PROCESS_BYTES + m.weight_bytes + m.arena_bytes));
+        (json_int_t)m.scratch_bytes, "program_bytes", (json_int_t)p.program_bytes, "model_bytes",
+        (json_int_t)p.model_bytes, "session_bytes", (json_int_t)p.session_bytes, "photo_bytes",
+        (json_int_t)photo, "prediction_bytes", (json_int_t)(p.fixed_bytes + photo));
     json_t *rows = json_array();
     for (unsigned s = 0; layers && s < dermis_session_steps(session); s++) {
         dermis_step step;

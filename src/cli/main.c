@@ -1,4 +1,5 @@
 /* main.c - finds the command and runs it. */
+#include <malloc.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -32,6 +33,8 @@ int main(int argc, char **argv)
         return 0;
     }
     base_map_guard_install();
+    /* pictures' buffers go back to the system when freed: the allocator must not learn to keep them */
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(name, commands[i]->name) == 0)
             return commands[i]->run(commands[i], argc - 1, argv + 1);

@@ -8,18 +8,29 @@
 
 #include "cli/cli.h"
 
-#define MAX_FILE_BYTES ((size_t)96 << 20) /* as image.h's default limit */
-#define BAR_CELLS      30
+#define BAR_CELLS 30
 
-static const char notes[] =
-    "PHOTO is a JPEG, PNG or WebP file, or - for standard input. With several photographs\n"
-    "--overlay, --map and --dump-input name a folder (made if it is not there) and the files in it\n"
-    "are called after the photographs: stem.png, stem.npy. Two outputs of one name, or one over its\n"
-    "photograph, are refused before anything is written.\n\n"
-    "Limits: 96 MiB a file, 64 million pixels, sides of 65535, 200 scans of a JPEG.\n"
-    "Exit code: 0, or the first failure's (2 usage, 3 no such file, 4 reading or writing, 6 not a\n"
-    "picture, 7 damaged, 8 past a limit, 9 model not valid, 12 over the memory budget).\n\n"
-    "Example: dermis predict --overlay heat.png photo.jpg\n";
+/* Help's last part, with the limits where they stand. */
+static const char *notes(void)
+{
+    static char text[1536];
+    dermis_limits limits;
+    dermis_photo_limits(&limits);
+    snprintf(
+        text, sizeof text,
+        "PHOTO is a JPEG, PNG or WebP file, or - for standard input. With several photographs\n"
+        "--overlay, --map and --dump-input name a folder (made if it is not there) and the files in\n"
+        "it are called after the photographs: stem.png, stem.npy. Two outputs of one name, or one over\n"
+        "its photograph, are refused before anything is written.\n\n"
+        "Limits: %zu MiB a file, %g million pixels, sides of %u, %u scans of a JPEG; %zu MiB for\n"
+        "decoding where --memory does not say otherwise.\n"
+        "Exit code: 0, or the first failure's (2 usage, 3 no such file, 4 reading or writing, 6 not a\n"
+        "picture, 7 damaged, 8 past a limit, 9 model not valid, 12 over the memory budget).\n\n"
+        "Example: dermis predict --overlay heat.png photo.jpg\n",
+        limits.bytes >> 20, (double)limits.pixels / 1e6, limits.side, limits.scans,
+        limits.memory_bytes >> 20);
+    return text;
+}
 
 typedef struct predict {
     /* options */
@@ -36,6 +47,9 @@ typedef struct predict {
     dermis_score score;
     int32_t class_index; /* -1: the winning one */
     uint32_t *order;
+    size_t fixed_bytes;   /* resident before any photograph, at most */
+    size_t photo_bytes;   /* what decoding this photograph may take; 0: no limit */
+    size_t bound_bytes;   /* resident at most, for all photographs so far */
     json_t *answers;
 } predict;
 
@@ -72,7 +86,7 @@ static dermis_status write_overlay(const predict *p, const char *photo, const ui
     options.colormap = p->colormap;
     options.alpha = p->alpha;
     options.jpeg = is_jpeg(path);
-    options.memory_bytes = p->memory_bytes;
+    options.memory_bytes = p->photo_bytes;
     base_out out;
     dermis_status status = base_out_open(path, &out, err);
     if (status != DERMIS_OK)
@@ -81,7 +95,7 @@ static dermis_status write_overlay(const predict *p, const char *photo, const ui
     if (status == DERMIS_OK)
         return base_out_commit(&out, err);
     base_out_abort(&out);
-    return status;
+    return base_fail_prefix(err, "%s", strcmp(photo, "-") == 0 ? "standard input" : photo);
 }
 
 static dermis_status write_outputs(const predict *p, const char *photo, const uint8_t *data,
@@ -206,10 +220,39 @@ static json_t *json_answer(const predict *p, const char *photo, const dermis_pho
                                   "class", dermis_model_class(p->model, map->class_index), "blank",
                                   map->blank)
                       : json_null();
-    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:{s:f, s:f, s:f}}", "file", json_text(photo),
+    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:{s:f, s:f, s:f}, s:{s:I, s:I}}", "file", json_text(photo),
                      "model", p->info.name ? p->info.name : "", "width", (int)about->width, "height",
                      (int)about->height, "predictions", predictions, "cam", cam, "timing_ms",
-                     "decode", timing[0], "run", timing[1], "cam", timing[2]);
+                     "decode", timing[0], "run", timing[1], "cam", timing[2], "memory",
+                     "bound_bytes", (json_int_t)p->bound_bytes, "peak_rss_bytes",
+                     (json_int_t)base_rss_peak_bytes());
+}
+
+/* Reads the file within the limit on files and the budget. */
+static dermis_status read_photo(predict *p, const char *photo, uint8_t **data, size_t *size,
+                                dermis_error *err)
+{
+    struct stat st;
+    dermis_limits limits;
+    dermis_photo_limits(&limits);
+    size_t limit = limits.bytes, left = p->memory_bytes - p->fixed_bytes;
+    if (!p->memory_bytes)
+        return base_file_read(photo, limit, BASE_TAG_CLI, data, size, err);
+    /* what is no plain file is read into a buffer that grows: old, new and twice what is needed */
+    if (stat(photo, &st) != 0 || !S_ISREG(st.st_mode))
+        left /= 4;
+    dermis_status status = base_file_read(photo, left < limit ? left : limit, BASE_TAG_CLI, data,
+                                          size, err);
+    if (status == DERMIS_E_PICTURE_LIMIT && left < limit)
+        return base_fail(err, DERMIS_E_BUDGET, "%s: reading it would take more than --memory leaves, "
+                                               "%.1f MB; allow more",
+                         strcmp(photo, "-") == 0 ? "standard input" : photo, (double)left / 1e6);
+    if (status != DERMIS_OK)
+        return status;
+    left = p->memory_bytes - p->fixed_bytes;
+    p->photo_bytes = left > *size ? left - *size : 1;
+    dermis_session_limit_decoding(p->session, p->photo_bytes);
+    return DERMIS_OK;
 }
 
 static dermis_status one_photo(predict *p, const char *photo, dermis_error *err)
@@ -219,15 +262,21 @@ static dermis_status one_photo(predict *p, const char *photo, dermis_error *err)
     double at[4];
     dermis_photo about;
     dermis_map map_storage, *map = NULL;
-    dermis_status status = base_file_read(photo, MAX_FILE_BYTES, BASE_TAG_CLI, &data, &size, err);
+    dermis_status status = read_photo(p, photo, &data, &size, err);
     if (status != DERMIS_OK)
         return status;
     at[0] = base_now_ms();
     status = dermis_session_load(p->session, data, size, &about, err);
     if (status != DERMIS_OK) {
-        base_fail_prefix(err, "%s", strcmp(photo, "-") == 0 ? "standard input" : photo);
+        /* the model's own errors name it already */
+        if (status != DERMIS_E_MODEL_CHANGED)
+            base_fail_prefix(err, "%s", strcmp(photo, "-") == 0 ? "standard input" : photo);
         goto out;
     }
+    size_t decoding = p->overlay && about.overlay_bytes > about.memory_bytes ? about.overlay_bytes
+                                                                             : about.memory_bytes;
+    if (p->fixed_bytes + size + decoding > p->bound_bytes)
+        p->bound_bytes = p->fixed_bytes + size + decoding;
     at[1] = base_now_ms();
     const float *probabilities = dermis_session_run(p->session);
     at[2] = base_now_ms();
@@ -287,14 +336,22 @@ static dermis_status open_all(predict *p, dermis_error *err)
     dermis_options options = {.threads = p->threads,
                               .cpu = p->cpu,
                               .explain = !p->no_cam,
-                              .layer = p->layer,
-                              .memory_bytes = p->memory_bytes};
+                              .layer = p->layer};
     p->order = base_calloc(BASE_TAG_CLI, p->info.class_count, sizeof *p->order);
     if (!p->order)
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     if (p->top == 0 || p->top > p->info.class_count)
         p->top = p->info.class_count;
-    return dermis_session_open(p->model, &options, &p->session, err);
+    if ((status = cli_session_open(p->model, &options, p->memory_bytes, &p->session, err)))
+        return status;
+    cli_memory memory;
+    cli_memory_read(p->model, dermis_session_threads(p->session), &memory);
+    p->fixed_bytes = memory.fixed_bytes;
+    if (p->memory_bytes && p->memory_bytes <= p->fixed_bytes)
+        return base_fail(err, DERMIS_E_BUDGET,
+                         "program, model and session take %.1f MB, all of the budget of %.1f MB",
+                         (double)p->fixed_bytes / 1e6, (double)p->memory_bytes / 1e6);
+    return DERMIS_OK;
 }
 
 static int run(const cli_command *self, int argc, char **argv)
@@ -315,10 +372,10 @@ static int run(const cli_command *self, int argc, char **argv)
         {"alpha", 0, CLI_REAL, &p.alpha, "A", "share of heat in the overlay, 0..1 (0.4)", 0, 1},
         {"threads", 0, CLI_NUMBER, &p.threads, "N", "threads (as many as CPUs)", 1, 256},
         {"cpu", 0, CLI_TEXT, &p.cpu, "LEVEL", "at most scalar, avx2 or avx512 (the best there is)", 0, 0},
-        {"memory", 0, CLI_SIZE, &p.memory_bytes, "SIZE", "budget for arena and decoding, such as 64M (none)", 0, 0},
+        {"memory", 0, CLI_SIZE, &p.memory_bytes, "SIZE", "refuse what could make more than this resident: 64M (none)", 0, 0},
     };
     int exit_code;
-    int photos = cli_parse(self, options, sizeof options / sizeof *options, notes, argc, argv,
+    int photos = cli_parse(self, options, sizeof options / sizeof *options, notes(), argc, argv,
                            &exit_code);
     if (photos < 0)
         return exit_code;

@@ -61,6 +61,8 @@ DERMIS_API void dermis_options_default(dermis_options *out);
 DERMIS_API dermis_status dermis_session_open(dermis_model *model, const dermis_options *options,
                                              dermis_session **out, dermis_error *err);
 DERMIS_API void dermis_session_close(dermis_session *session);
+/* What decoding may take from now on, the arena not counted; 0: no limit. */
+DERMIS_API void dermis_session_limit_decoding(dermis_session *session, size_t bytes);
 
 typedef struct dermis_memory {
     size_t activation_bytes, gradient_bytes, scratch_bytes, arena_bytes; /* of the session */
@@ -87,11 +89,25 @@ typedef struct dermis_photo {
     const char *format;           /* "jpeg", "png", "webp" */
     uint32_t width, height;       /* after orientation */
     size_t memory_bytes;          /* what decoding takes, known from the header */
+    size_t overlay_bytes;         /* what dermis_overlay_write takes for it */
 } dermis_photo;
 
-/* Header only. */
+/* What a photograph may be at most; past it DERMIS_E_PICTURE_LIMIT. */
+typedef struct dermis_limits {
+    uint64_t pixels;
+    uint32_t side;       /* pixels */
+    size_t bytes;        /* of the file */
+    unsigned scans;      /* of a JPEG */
+    size_t memory_bytes; /* of decoding, where no budget is given */
+} dermis_limits;
+DERMIS_API void dermis_photo_limits(dermis_limits *out);
+
+/* Header only; memory_bytes is the decoder's, without the resize. */
 DERMIS_API dermis_status dermis_photo_probe(const void *data, size_t size, dermis_photo *out,
                                             dermis_error *err);
+/* Header only; memory_bytes is what dermis_session_load will take for a session of this model. */
+DERMIS_API dermis_status dermis_model_probe(const dermis_model *model, const void *data, size_t size,
+                                            dermis_photo *out, dermis_error *err);
 /* Decodes into the session's input tensor; bytes as Pillow gives after exif_transpose,
  * convert('RGB') and resize(LANCZOS). `photo` may be NULL. */
 DERMIS_API dermis_status dermis_session_load(dermis_session *session, const void *data, size_t size,

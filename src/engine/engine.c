@@ -24,7 +24,7 @@ struct dermis_session {
     float *probabilities; /* [classes] */
     float *map, *weights; /* of the explanation; NULL without */
     const char *layer;
-    size_t memory_bytes;
+    size_t decoding_bytes; /* at most; 0: no limit of the session's own */
     unsigned threads;
     kernels_level level;
 };
@@ -185,7 +185,6 @@ dermis_status dermis_session_open(dermis_model *m, const dermis_options *given, 
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory for a session");
     s->model = m;
     s->threads = plan.threads;
-    s->memory_bytes = options.memory_bytes;
     s->level = kernels_table_level(kernels_get(plan.cap));
     if ((status = nn_plan_new(m->graph, &plan, &s->plan, err)))
         goto fail;
@@ -197,6 +196,10 @@ dermis_status dermis_session_open(dermis_model *m, const dermis_options *given, 
                            info.arena_bytes, options.memory_bytes);
         goto fail;
     }
+    if (options.memory_bytes) /* 0 would mean no limit */
+        s->decoding_bytes = options.memory_bytes > info.arena_bytes
+                                ? options.memory_bytes - info.arena_bytes
+                                : 1;
     if ((status = base_pool_new(plan.threads, &s->pool, err)) ||
         (status = nn_session_new(s->plan, s->pool, &s->run, err)))
         goto fail;
@@ -232,6 +235,11 @@ void dermis_session_close(dermis_session *s)
     base_free(s->map);
     base_free(s->weights);
     base_free(s);
+}
+
+void dermis_session_limit_decoding(dermis_session *s, size_t bytes)
+{
+    s->decoding_bytes = bytes;
 }
 
 void dermis_session_memory(const dermis_session *s, dermis_memory *out)
@@ -277,7 +285,16 @@ void dermis_session_step(const dermis_session *s, unsigned step, dermis_step *ou
 static void fill_photo(const image_info *info, size_t memory, dermis_photo *out)
 {
     static const char *const names[] = {"jpeg", "png", "webp"};
-    *out = (dermis_photo){names[info->format], info->width, info->height, memory};
+    *out = (dermis_photo){names[info->format], info->width, info->height, memory,
+                            image_overlay_memory(info)};
+}
+
+void dermis_photo_limits(dermis_limits *out)
+{
+    image_limits limits;
+    image_limits_default(&limits);
+    *out = (dermis_limits){limits.max_pixels, limits.max_side, limits.max_bytes, limits.max_scans,
+                           limits.max_memory};
 }
 
 dermis_status dermis_photo_probe(const void *data, size_t size, dermis_photo *out, dermis_error *err)
@@ -291,18 +308,28 @@ dermis_status dermis_photo_probe(const void *data, size_t size, dermis_photo *ou
     return status;
 }
 
+dermis_status dermis_model_probe(const dermis_model *m, const void *data, size_t size,
+                                 dermis_photo *out, dermis_error *err)
+{
+    const dermis_model_info *about = &m->info;
+    image_limits limits;
+    image_limits_default(&limits);
+    image_info info;
+    dermis_status status = image_probe(data, size, &limits, &info, err);
+    if (status == DERMIS_OK)
+        fill_photo(&info,
+                   image_tensor_memory(&info, about->input_width, about->input_height, about->input_channels),
+                   out);
+    return status;
+}
+
 dermis_status dermis_session_load(dermis_session *s, const void *data, size_t size,
                                   dermis_photo *photo, dermis_error *err)
 {
     image_limits limits;
     image_limits_default(&limits);
-    if (s->memory_bytes) {
-        nn_plan_info plan;
-        nn_plan_get_info(s->plan, &plan);
-        /* the arena was below the budget at open; 0 would mean no limit */
-        size_t left = s->memory_bytes - plan.arena_bytes;
-        limits.max_memory = left > 0 ? left : 1;
-    }
+    if (s->decoding_bytes)
+        limits.max_memory = s->decoding_bytes;
     const dermis_model_info *m = &s->model->info;
     image_info info;
     dermis_status status = model_check_unchanged(s->model->file, err);

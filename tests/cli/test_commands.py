@@ -1,18 +1,13 @@
-"""The command from outside: outputs, exit codes, messages. Standard library only.
-Run: python3 test_commands.py BUILD_DIRECTORY SOURCE_DIRECTORY"""
+"""The command from outside: outputs, exit codes, messages."""
 import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
-BUILD, SOURCE = (os.path.abspath(a) for a in sys.argv[1:3])
-PROGRAM = os.path.join(BUILD, "dermis")
-KERAS = os.path.join(SOURCE, "tests/golden/models/named/model.keras")
-PHOTO = os.path.join(SOURCE, "examples/ISIC_0000548.jpg")
+from harness import KERAS, PHOTO, PROGRAM, Case
 
 
 def npy(path):
@@ -27,40 +22,7 @@ def npy(path):
     return head["shape"], values
 
 
-class Commands(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.top = tempfile.mkdtemp()
-        cls.addClassCleanup(shutil.rmtree, cls.top)
-        cls.environment = {**os.environ, "XDG_CACHE_HOME": os.path.join(cls.top, "cache")}
-        for name in ("DERMIS_MODEL", "DERMIS_CPU"):
-            cls.environment.pop(name, None)
-        cls.model = os.path.join(cls.top, "model.gguf")
-        done = subprocess.run([PROGRAM, "convert", KERAS, cls.model, "--classes", "a,b,c,d"],
-                              capture_output=True, env=cls.environment)
-        assert done.returncode == 0, done.stderr
-
-    def setUp(self):
-        self.here = tempfile.mkdtemp(dir=self.top)
-
-    def path(self, *names):
-        return os.path.join(self.here, *names)
-
-    def write(self, name, data):
-        with open(self.path(name), "wb") as f:
-            f.write(data)
-        return self.path(name)
-
-    def call(self, *arguments, code=0, stdin=None, **environment):
-        done = subprocess.run([PROGRAM, *arguments], capture_output=True, input=stdin,
-                              env={**self.environment, **environment}, timeout=120)
-        error = done.stderr.decode(errors="replace")
-        self.assertEqual(done.returncode, code, error)
-        return done.stdout.decode(), error
-
-    def predict(self, *arguments, **options):
-        return self.call("predict", "-m", self.model, *arguments, **options)
-
+class Commands(Case):
     def test_json(self):
         answer = json.loads(self.predict("--json", PHOTO)[0])[0]
         self.assertEqual(answer["file"], PHOTO)

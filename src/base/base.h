@@ -22,12 +22,18 @@ int base_status_http(dermis_status status);
 int base_status_exit(dermis_status status);
 
 /* Fill `err` (NULL allowed) and return `status`. The text is cut at the buffer's end; control
- * characters in it (from hostile file names) are replaced by '?'. */
+ * characters and what is not UTF-8 in it (from hostile file names) are replaced by '?'. */
 dermis_status base_fail(dermis_error *err, dermis_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Put "prefix: " before the text that `err` holds; returns err->status. */
 dermis_status base_fail_prefix(dermis_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Bytes of the UTF-8 character at `s`, of which `n` bytes may be read; 0 where there is none. */
+size_t base_utf8_next(const char *s, size_t n);
+/* The same for what may stand in one line: 0 also for control characters (U+0000 to U+001F, U+007F
+ * to U+009F), which a terminal would obey. */
+size_t base_utf8_next_printable(const char *s, size_t n);
 
 /* ---- checked sizes: false (and *out untouched) on overflow ---- */
 
@@ -139,7 +145,9 @@ void base_map_guard_install(void);
 dermis_status base_file_read(const char *path, size_t limit, base_tag tag, uint8_t **data,
                              size_t *size, dermis_error *err);
 
-/* An output file that appears whole or not at all: temporary name, fsync, rename. */
+/* An output file that appears whole or not at all: temporary name, fsync, rename. A symbolic link
+ * stays and what it points to is replaced; what is not a regular file (a folder, /dev/null) is
+ * refused. */
 typedef struct base_out {
     FILE *file; /* write here */
     char *path;
@@ -171,7 +179,8 @@ dermis_status base_pool_new(unsigned threads, base_pool **out, dermis_error *err
 void base_pool_free(base_pool *pool);
 unsigned base_pool_threads(const base_pool *pool); /* NULL counts as 1 */
 /* Runs all tasks and returns when the last has ended. Does not allocate, cannot fail. One caller at
- * a time. `pool` NULL runs them here in order. */
+ * a time. `pool` NULL runs them here in order; so does a run from within a task, with the worker
+ * index of that task. */
 void base_pool_run(base_pool *pool, size_t tasks, base_pool_task task, void *context);
 /* CPUs that this process may use (affinity and the cgroup's quota, rounded up), at least 1. */
 unsigned base_cpu_count(void);

@@ -157,8 +157,15 @@ out:
 
 dermis_status base_out_open(const char *path, base_out *out, dermis_error *err)
 {
-    size_t n = strlen(path);
-    base_out o = {.path = base_strdup(BASE_TAG_BASE, path),
+    struct stat st;
+    bool exists = stat(path, &st) == 0;
+    if (exists && !S_ISREG(st.st_mode))
+        return base_fail(err, DERMIS_E_IO, "%s: not a regular file, which alone can be replaced",
+                         path);
+    char *real = exists ? realpath(path, NULL) : NULL; /* a link stays, its target is replaced */
+    const char *place = real ? real : path;
+    size_t n = strlen(place);
+    base_out o = {.path = base_strdup(BASE_TAG_BASE, place),
                   .temporary = base_alloc(BASE_TAG_BASE, n + 16)};
     dermis_status status = DERMIS_OK;
     int fd = -1;
@@ -166,7 +173,7 @@ dermis_status base_out_open(const char *path, base_out *out, dermis_error *err)
         status = base_fail(err, DERMIS_E_MEMORY, "%s: not enough memory", path);
         goto fail;
     }
-    memcpy(o.temporary, path, n);
+    memcpy(o.temporary, place, n);
     memcpy(o.temporary + n, ".XXXXXX", 8);
     fd = mkstemp(o.temporary);
     if (fd < 0) {
@@ -182,8 +189,10 @@ dermis_status base_out_open(const char *path, base_out *out, dermis_error *err)
         goto fail;
     }
     *out = o;
+    free(real);
     return DERMIS_OK;
 fail:
+    free(real);
     base_free(o.path);
     base_free(o.temporary);
     return status;
@@ -199,7 +208,11 @@ static void out_release(base_out *out)
 dermis_status base_out_commit(base_out *out, dermis_error *err)
 {
     dermis_status status = DERMIS_OK;
-    bool ok = !ferror(out->file) && fflush(out->file) == 0 && fsync(fileno(out->file)) == 0;
+    bool earlier = ferror(out->file); /* its errno is long gone; flushing mostly meets it again */
+    errno = 0;
+    bool ok = fflush(out->file) == 0 && !earlier && fsync(fileno(out->file)) == 0;
+    if (!ok && errno == 0)
+        errno = EIO;
     if (!ok)
         status = fail_errno(err, out->path, "write");
     if (fclose(out->file) != 0 && ok)

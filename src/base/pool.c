@@ -41,11 +41,22 @@ static void pause_cpu(void)
 #endif
 }
 
+/* The pool whose task this thread is in, and as which worker: a run from within would wait for
+ * itself. */
+static _Thread_local const base_pool *inside;
+static _Thread_local unsigned inside_index;
+
 static void work(base_pool *pool, unsigned index)
 {
+    const base_pool *outer = inside;
+    unsigned outer_index = inside_index;
+    inside = pool;
+    inside_index = index;
     size_t i;
     while ((i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->tasks)
         pool->task(pool->context, i, index);
+    inside = outer;
+    inside_index = outer_index;
 }
 
 static void *worker_main(void *argument)
@@ -129,9 +140,10 @@ unsigned base_pool_threads(const base_pool *pool)
 
 void base_pool_run(base_pool *pool, size_t tasks, base_pool_task task, void *context)
 {
-    if (!pool || pool->threads == 1 || tasks <= 1) {
+    bool nested = pool && inside == pool;
+    if (!pool || pool->threads == 1 || tasks <= 1 || nested) {
         for (size_t i = 0; i < tasks; i++)
-            task(context, i, 0);
+            task(context, i, nested ? inside_index : 0);
         return;
     }
     pool->tasks = tasks;

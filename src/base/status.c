@@ -38,11 +38,47 @@ int base_status_exit(dermis_status status)
     return table[row(status)].exit;
 }
 
+size_t base_utf8_next(const char *text, size_t n)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    if (n == 0 || s[0] < 0x80)
+        return n != 0;
+    size_t length = s[0] >= 0xc2 && s[0] < 0xe0   ? 2
+                    : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+                    : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                                  : 0;
+    if (length == 0 || length > n)
+        return 0;
+    uint32_t c = s[0] & (0x7fu >> length);
+    for (size_t i = 1; i < length; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3f);
+    }
+    bool shortest = length == 2 || (length == 3 ? c >= 0x800 : c >= 0x10000);
+    return shortest && c <= 0x10ffff && !(c >= 0xd800 && c < 0xe000) ? length : 0;
+}
+
+size_t base_utf8_next_printable(const char *text, size_t n)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    size_t length = base_utf8_next(text, n);
+    if ((length == 1 && (s[0] < 0x20 || s[0] == 0x7f)) || (length == 2 && s[0] == 0xc2 && s[1] < 0xa0))
+        return 0;
+    return length;
+}
+
 static void clean(char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+    for (size_t left = strlen(text); left > 0;) {
+        size_t length = base_utf8_next_printable(text, left);
+        if (length == 0) {
             *text = '?';
+            length = 1;
+        }
+        text += length;
+        left -= length;
+    }
 }
 
 dermis_status base_fail(dermis_error *err, dermis_status status, const char *format, ...)

@@ -47,6 +47,27 @@ static void print_layers(const dermis_session *session, const double *sum, unsig
     }
 }
 
+static json_t *json_layers(const dermis_session *session, const double *sum, unsigned repeat)
+{
+    unsigned steps = dermis_session_steps(session);
+    json_t *rows = json_array();
+    double whole = 0;
+    for (unsigned s = 0; s < steps; s++)
+        whole += sum[s];
+    for (unsigned s = 0; s < steps; s++) {
+        dermis_step step;
+        dermis_session_step(session, s, &step);
+        double ms = sum[s] / repeat;
+        json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:[i, i, i], s:I, s:f, s:f, s:f}", "layer", step.name,
+                            "operator", step.op, "shape", (int)step.height, (int)step.width,
+                            (int)step.channels, "macs", (json_int_t)step.macs, "ms", ms, "share",
+                            whole > 0 ? sum[s] / whole : 0, "gmac_per_second",
+                            ms > 0 ? (double)step.macs / ms / 1e6 : 0));
+    }
+    return rows;
+}
+
 static int run(const cli_command *self, int argc, char **argv)
 {
     const char *model_path = NULL, *cpu = NULL;
@@ -127,6 +148,8 @@ static int run(const cli_command *self, int argc, char **argv)
             (int)dermis_session_threads(session), "cpu", dermis_session_cpu(session),
             "peak_rss_bytes", (json_int_t)base_rss_peak_bytes(), "gmac_per_second",
             (double)info.macs / p50 / 1e6);
+        if (layers)
+            json_object_set_new(out, "layers", json_layers(session, sum, repeat));
         json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
         putchar('\n');
         json_decref(out);
@@ -146,7 +169,7 @@ out:
     dermis_session_close(session);
     dermis_model_close(model);
     base_free(path);
-    return exit_code;
+    return cli_end(exit_code);
 }
 
 const cli_command cli_bench = {"bench", "[OPTION...]", "times the forward pass of a model", run};

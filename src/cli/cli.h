@@ -41,8 +41,14 @@ extern const cli_command cli_predict, cli_convert, cli_inspect, cli_bench, cli_c
 int cli_parse(const cli_command *command, const cli_option *options, size_t count,
               const char *notes, int argc, char **argv, int *exit_code);
 
+/* The one of `count` names that `wrong` looks like a slip of, or NULL. */
+const char *cli_nearest(const char *wrong, const char *const *names, size_t count);
+
 /* One line to standard error; returns the exit code of err->status. */
 int cli_report(const dermis_error *err);
+
+/* Last of a command: an answer that could not be written is a failure. Returns the exit code. */
+int cli_end(int exit_code);
 
 /* ---- files ---- */
 
@@ -52,8 +58,10 @@ char *cli_beside_program(const char *const *candidates);
 /* The model to use: `given`, DERMIS_MODEL, or the bundled one; a Keras file is converted once into
  * the user's cache. *out is to be freed with base_free. */
 dermis_status cli_find_model(const char *given, char **out, dermis_error *err);
-/* Runs dermis-convert with these arguments (without argv[0], NULL-terminated) and waits. */
-dermis_status cli_run_converter(char *const *arguments, int *exit_code, dermis_error *err);
+/* Runs dermis-convert with these arguments (without argv[0], NULL-terminated) and waits; `silent`
+ * throws away what it prints to standard output. */
+dermis_status cli_run_converter(char *const *arguments, bool silent, int *exit_code,
+                                dermis_error *err);
 
 /* Writes a float32 array as .npy (version 1.0, C order) of `dimensions` extents. */
 dermis_status cli_write_npy(const char *path, const float *data, const uint32_t *shape,
@@ -71,6 +79,8 @@ typedef struct cli_memory {
 void cli_memory_read(const dermis_model *model, unsigned threads, cli_memory *out);
 /* What the usual photograph adds: a 12-megapixel baseline JPEG of 4 MiB, file and decoding. */
 size_t cli_memory_sample_photo(const dermis_model *model);
+/* What this process's control group allows it (Linux cgroups, both versions); 0: no limit. */
+size_t cli_memory_limit(void);
 /* Opens a session within `budget` bytes for the whole process (0: no limit). */
 dermis_status cli_session_open(dermis_model *model, const dermis_options *options, size_t budget,
                                dermis_session **out, dermis_error *err);

@@ -10,7 +10,7 @@ static int run(const cli_command *self, int argc, char **argv)
     dermis_error err;
     int exit_code = 0;
     /* options, help included, are the converter's own */
-    if (cli_run_converter(argv + 1, &exit_code, &err) != DERMIS_OK)
+    if (cli_run_converter(argv + 1, false, &exit_code, &err) != DERMIS_OK)
         return cli_report(&err);
     return exit_code;
 }

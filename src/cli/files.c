@@ -39,7 +39,8 @@ char *cli_beside_program(const char *const *candidates)
     return NULL;
 }
 
-dermis_status cli_run_converter(char *const *arguments, int *exit_code, dermis_error *err)
+dermis_status cli_run_converter(char *const *arguments, bool silent, int *exit_code,
+                                dermis_error *err)
 {
     static const char *const places[] = {"dermis-convert", "../libexec/dermis/dermis-convert", NULL};
     char *program = cli_beside_program(places);
@@ -57,7 +58,12 @@ dermis_status cli_run_converter(char *const *arguments, int *exit_code, dermis_e
     argv[0] = program;
     memcpy(argv + 1, arguments, n * sizeof *argv);
     pid_t pid;
-    int failed = posix_spawn(&pid, program, NULL, NULL, argv, environ), status = 0;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    if (silent)
+        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    int failed = posix_spawn(&pid, program, &actions, NULL, argv, environ), status = 0;
+    posix_spawn_file_actions_destroy(&actions);
     base_free(argv);
     base_free(program);
     if (failed)
@@ -146,7 +152,7 @@ static dermis_status convert_into_cache(const char *path, char **out, dermis_err
         fprintf(stderr, "dermis: converting %s once into %s\n", path, cached);
         char *arguments[] = {"--quiet", (char *)(uintptr_t)path, cached, NULL};
         int exit_code = 0;
-        status = cli_run_converter(arguments, &exit_code, err);
+        status = cli_run_converter(arguments, false, &exit_code, err);
         if (status == DERMIS_OK && exit_code != 0)
             status = base_fail(err, DERMIS_E_CONVERTER, "%s: it could not be converted", path);
         if (status != DERMIS_OK)

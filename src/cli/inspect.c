@@ -146,7 +146,7 @@ static int run(const cli_command *self, int argc, char **argv)
     dermis_session_close(session);
     dermis_model_close(model);
     base_free(path);
-    return exit_code;
+    return cli_end(exit_code);
 }
 
 const cli_command cli_inspect = {"inspect", "[OPTION...] [MODEL]",

@@ -55,6 +55,53 @@ size_t cli_memory_sample_photo(const dermis_model *model)
     return SAMPLE_BYTES + photo.memory_bytes;
 }
 
+/* A number of bytes that stands alone in a file; 0 where there is none ("max", no such file). */
+static size_t number_in(const char *folder, const char *path, const char *name)
+{
+    char file[4352];
+    unsigned long long n = 0;
+    snprintf(file, sizeof file, "%s%s/%s", folder, path, name);
+    FILE *f = fopen(file, "r");
+    if (!f)
+        return 0;
+    if (fscanf(f, "%llu", &n) != 1 || n > (1ull << 60)) /* version 1 writes "none" as a huge number */
+        n = 0;
+    fclose(f);
+    return (size_t)n;
+}
+
+size_t cli_memory_limit(void)
+{
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    char line[4096];
+    size_t least = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        /* hierarchy:controllers:path; version 2 has no controllers */
+        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path)
+            continue;
+        *path++ = 0;
+        path[strcspn(path, "\n")] = 0;
+        bool second = controllers[1] == 0;
+        if (!second && strcmp(controllers + 1, "memory") != 0)
+            continue;
+        /* a container sees its own group at the top, so that the top counts too */
+        for (;;) {
+            size_t n = second ? number_in("/sys/fs/cgroup", path, "memory.max")
+                              : number_in("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes");
+            if (n && (!least || n < least))
+                least = n;
+            char *slash = strrchr(path, '/');
+            if (!slash)
+                break;
+            *slash = 0;
+        }
+    }
+    if (f)
+        fclose(f);
+    return least;
+}
+
 dermis_status cli_session_open(dermis_model *model, const dermis_options *given, size_t budget,
                                dermis_session **out, dermis_error *err)
 {

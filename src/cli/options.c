@@ -95,6 +95,72 @@ static bool take(const cli_command *command, const cli_option *o, const char *te
     return false;
 }
 
+/* Edits that make `a` of `b`: letters put in, left out, changed, or two neighbours swapped. */
+static unsigned distance(const char *a, const char *b)
+{
+    enum { LONGEST = 24 };
+    unsigned d[LONGEST + 1][LONGEST + 1];
+    size_t n = strlen(a), m = strlen(b);
+    if (n > LONGEST || m > LONGEST)
+        return LONGEST;
+    for (size_t i = 0; i <= n; i++)
+        for (size_t k = 0; k <= m; k++) {
+            if (i == 0 || k == 0) {
+                d[i][k] = (unsigned)(i + k);
+                continue;
+            }
+            unsigned least = d[i - 1][k - 1] + (a[i - 1] != b[k - 1]);
+            if (d[i - 1][k] + 1 < least)
+                least = d[i - 1][k] + 1;
+            if (d[i][k - 1] + 1 < least)
+                least = d[i][k - 1] + 1;
+            if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
+                d[i - 2][k - 2] + 1 < least)
+                least = d[i - 2][k - 2] + 1;
+            d[i][k] = least;
+        }
+    return d[n][m];
+}
+
+const char *cli_nearest(const char *wrong, const char *const *names, size_t count)
+{
+    const char *best = NULL;
+    unsigned least = strlen(wrong) < 4 ? 2 : 3; /* not everything is like everything */
+    for (size_t i = 0; i < count; i++) {
+        unsigned d = distance(wrong, names[i]);
+        if (d < least) {
+            least = d;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+/* A line about an option that is unknown or lacks its value. */
+static void complain(const cli_command *command, const cli_option *options, size_t count, int what,
+                     const char *given)
+{
+    const char *names[MAX_OPTIONS], *near = NULL;
+    dermis_error err; /* its text is clean of control characters */
+    char bare[64];
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(given + strspn(given, "-"), "="),
+             given + strspn(given, "-"));
+    for (size_t i = 0; i < count && i < MAX_OPTIONS; i++)
+        names[i] = options[i].name;
+    if (what == '?' && given[0] == '-' && given[1] == '-')
+        near = cli_nearest(bare, names, count);
+    if (what == ':')
+        base_fail(&err, DERMIS_E_USAGE, "the option %s needs a value; see `dermis %s --help`", given,
+                  command->name);
+    else if (near)
+        base_fail(&err, DERMIS_E_USAGE, "unknown option %s; did you mean --%s? `dermis %s --help` lists all",
+                  given, near, command->name);
+    else
+        base_fail(&err, DERMIS_E_USAGE, "unknown or ambiguous option %s; `dermis %s --help` lists all",
+                  given, command->name);
+    fprintf(stderr, "dermis %s: %s\n", command->name, err.text);
+}
+
 int cli_parse(const cli_command *command, const cli_option *options, size_t count,
               const char *notes, int argc, char **argv, int *exit_code)
 {
@@ -118,15 +184,11 @@ int cli_parse(const cli_command *command, const cli_option *options, size_t coun
     while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         if (c == 'h') {
             print_help(command, options, count, notes);
-            *exit_code = 0;
+            *exit_code = cli_end(0);
             return -1;
         }
         if (c == '?' || c == ':') {
-            const char *what = argv[optind - 1];
-            fprintf(stderr, c == '?' ? "dermis %s: unknown option %s; `dermis %s --help` lists all\n"
-                                     : "dermis %s: the option %s needs a value; see `dermis %s "
-                                       "--help`\n",
-                    command->name, what, command->name);
+            complain(command, options, count, c, argv[optind - 1]);
             return -1;
         }
         size_t i = (size_t)c - 256;
@@ -146,4 +208,16 @@ int cli_report(const dermis_error *err)
 {
     fprintf(stderr, "dermis: %s\n", err->text);
     return base_status_exit(err->status);
+}
+
+int cli_end(int exit_code)
+{
+    dermis_error err;
+    bool earlier = ferror(stdout);
+    if (fflush(stdout) == 0 && !earlier)
+        return exit_code;
+    base_fail(&err, DERMIS_E_IO, "standard output: cannot write: %s",
+              errno ? strerror(errno) : "an earlier write failed");
+    int failed = cli_report(&err);
+    return exit_code ? exit_code : failed;
 }

@@ -419,11 +419,7 @@ out:
     dermis_session_close(p.session);
     dermis_model_close(p.model);
     base_free(p.order);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && exit_code == 0) {
-        base_fail(&err, DERMIS_E_IO, "standard output: cannot write: %s", strerror(errno));
-        exit_code = cli_report(&err);
-    }
-    return exit_code;
+    return cli_end(exit_code);
 }
 
 const cli_command cli_predict = {"predict", "[OPTION...] PHOTO...",

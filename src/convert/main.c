@@ -66,6 +66,14 @@ static int fail(dermis_status status, const char *text)
     return base_status_exit(status);
 }
 
+/* What was printed must have arrived. */
+static int end(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    return fail(DERMIS_E_IO, "standard output: cannot write");
+}
+
 static bool parse_number(const char *text, uint64_t most, uint64_t *out)
 {
     char *end;
@@ -123,7 +131,8 @@ int main(int argc, char **argv)
     uint64_t memory_mb = 0, seconds = 120;
     bool quiet = false, good = true;
     int option;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    dermis_error err;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         switch (option) {
         case TYPE:
             good = !strcmp(optarg, "f32") || !strcmp(optarg, "f16");
@@ -156,9 +165,15 @@ int main(int argc, char **argv)
         case 'h':
         case HELP:
             fputs(usage, stdout);
-            return 0;
+            return end();
+        case ':':
+            fprintf(stderr, "dermis-convert: the option %s needs a value; see `dermis convert --help`\n",
+                    argv[optind - 1]);
+            return base_status_exit(DERMIS_E_USAGE);
         default:
-            return fail(DERMIS_E_USAGE, "see dermis-convert --help");
+            base_fail(&err, DERMIS_E_USAGE, "unknown option %s; `dermis convert --help` lists all",
+                      argv[optind - 1]);
+            return fail(err.status, err.text);
         }
         if (!good) {
             fprintf(stderr, "dermis-convert: --%s cannot be '%s'; see dermis-convert --help\n",
@@ -178,7 +193,6 @@ int main(int argc, char **argv)
     jail_enter(memory_mb << 20, seconds);
     if (!quiet && isatty(2))
         o.progress = show_progress;
-    dermis_error err;
     import_summary summary;
     dermis_status status = import_run(&o, &summary, &err);
     if (status != DERMIS_OK)
@@ -186,5 +200,5 @@ int main(int argc, char **argv)
     clear_progress();
     if (!quiet)
         print_summary(&summary, &o);
-    return 0;
+    return end();
 }

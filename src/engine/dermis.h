@@ -21,6 +21,8 @@
 #endif
 
 DERMIS_API const char *dermis_version(void);
+/* Levels of instruction sets, lowest first; NULL past the last. `available`: on this machine. */
+DERMIS_API const char *dermis_cpu_level(unsigned index, bool *available);
 
 /* ---- model ---- */
 

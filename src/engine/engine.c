@@ -34,6 +34,15 @@ const char *dermis_version(void)
     return DERMIS_VERSION;
 }
 
+const char *dermis_cpu_level(unsigned index, bool *available)
+{
+    if (index >= KERNELS_LEVEL_COUNT)
+        return NULL;
+    kernels_level level = (kernels_level)index;
+    *available = level <= kernels_level_best() && kernels_table_level(kernels_get(level)) == level;
+    return kernels_level_name(level);
+}
+
 /* ---- model ---- */
 
 static void fill_info(dermis_model *m)

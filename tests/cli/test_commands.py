@@ -192,7 +192,67 @@ class Commands(Case):
         self.assertEqual((out["threads"], out["cpu"]), (1, "scalar"))
         self.assertGreater(out["peak_rss_bytes"], 0)
         self.assertIn("GMAC/s", self.call("bench", "-m", self.model, "--repeat", "2", "--layers")[0])
-        self.assertIn("valid", self.call("check", self.model)[0])
+
+    def test_bench_layers(self):
+        out = json.loads(self.call("bench", "--json", "--layers", "-m", self.model, "--repeat", "3")[0])
+        self.assertAlmostEqual(sum(row["share"] for row in out["layers"]), 1, places=3)
+        steps = json.loads(self.call("inspect", "--json", "--layers", self.model)[0])["layers"]
+        for row, step in zip(out["layers"], steps, strict=True):
+            for key in ("layer", "operator", "shape", "macs"):
+                self.assertEqual(row[key], step[key])
+            self.assertGreaterEqual(row["ms"], 0)
+            self.assertIn("gmac_per_second", row)
+
+    def test_check(self):
+        out = self.call("check", self.model)[0]
+        for text in ("available: scalar", "valid", "forward    ok", "at most", "converter  starts"):
+            self.assertIn(text, out)
+        self.assertEqual(out.splitlines()[-1], "ok")
+        self.assertIn("used: scalar", self.call("check", self.model, DERMIS_CPU="scalar")[0])
+        self.assertIn("not also b", self.call("check", self.model, "b", code=2)[1])
+        self.call("check", self.path("none.gguf"), code=3)
+        self.call("check", self.write("bad.gguf", b"GGUF" + b"\xff" * 64), code=9)
+        self.call("check", self.model, code=2, DERMIS_CPU="z80")
+        # enough for program and model, not for a photograph
+        text = next(x for x in out.splitlines() if x.startswith("memory"))
+        most, photo = float(text.split()[3]), float(text.split()[-1])
+        budget = str(int((most - photo / 2) * 1e6))
+        out, error = self.call("check", "--memory", budget, self.model, code=12)
+        self.assertIn("--memory allows", error)
+        self.assertEqual(out.splitlines()[-1], "FAILED")
+
+    def test_check_without_converter(self):
+        alone = shutil.copy(PROGRAM, self.path("dermis"))
+        done = subprocess.run([alone, "check", self.model], capture_output=True, env=self.environment)
+        self.assertEqual(done.returncode, 13, done.stderr)
+        self.write("dermis-convert", b"#!/bin/sh\nexit 1\n")
+        os.chmod(self.path("dermis-convert"), 0o755)
+        done = subprocess.run([alone, "check", self.model], capture_output=True, env=self.environment)
+        self.assertEqual(done.returncode, 13, done.stderr)
+        self.assertIn(b"does not start", done.stderr)
+
+    def test_full_disk(self):
+        for command in (["predict", "-m", self.model, PHOTO], ["predict", "--json", "-m", self.model, PHOTO],
+                        ["inspect", self.model], ["inspect", "--json", "--layers", self.model],
+                        ["bench", "-m", self.model, "--repeat", "1"], ["check", self.model],
+                        ["predict", "--help"], ["convert", "--help"], ["--help"], ["--version"]):
+            with self.subTest(command), open("/dev/full", "wb") as full:
+                done = subprocess.run([PROGRAM, *command], stdout=full, stderr=subprocess.PIPE,
+                                      env=self.environment)
+                self.assertEqual(done.returncode, 4, done.stderr)
+                self.assertIn(b"standard output", done.stderr)
+
+    def test_slips(self):
+        self.assertIn("did you mean predict?", self.call("predcit", code=2)[1])
+        self.assertIn("did you mean check?", self.call("chekc", code=2)[1])
+        self.assertNotIn("did you mean", self.call("zzz", code=2)[1])
+        self.assertIn("`dermis predict " + PHOTO, self.call(PHOTO, code=2)[1])
+        self.assertIn("did you mean --overlay?", self.predict("--overlya", "x", PHOTO, code=2)[1])
+        self.assertIn("did you mean --threads?", self.predict("--thread5=2", PHOTO, code=2)[1])
+        self.assertNotIn("did you mean", self.predict("--nonsense", PHOTO, code=2)[1])
+        self.assertIn("needs a value", self.predict(PHOTO, "--map", code=2)[1])
+        error = self.predict("--\x1b[31mred", PHOTO, code=2)[1] + self.call("\x1b]0;x\x07", code=2)[1]
+        self.assertNotIn("\x1b", error)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
         kernels_init_depthwise_##set(k); \
         kernels_init_elementwise_##set(k); \
         kernels_init_pool_##set(k); \
+        kernels_init_winograd_##set(k); \
     }
 INIT_SET(avx2)
 INIT_SET(avx512)

@@ -26,6 +26,20 @@ typedef struct kernels_tile {
     float lo, hi;
 } kernels_tile;
 
+/* The 36 products of a Winograd tile, and where its outputs go:
+ * out[y][x] = clamp(bias + (A' M A)[y][x] + residual[y][x], lo, hi). */
+typedef struct kernels_winograd_tile {
+    const float *m;  /* [36 of m_stride floats][channels, padded to whole blocks] */
+    size_t m_stride;
+    size_t channels;
+    unsigned rows, columns; /* outputs that exist, 1..4 */
+    const float *bias;      /* NULL, or channels padded to whole blocks */
+    const float *residual;  /* NULL, or strided as out */
+    float *out;
+    size_t row_stride, pixel_stride; /* floats */
+    float lo, hi;
+} kernels_winograd_tile;
+
 /* A stretch of one output row of a depthwise convolution with multiplier 1. */
 typedef struct kernels_dw {
     const kernels_conv *c;
@@ -37,6 +51,11 @@ struct kernels_table {
     kernels_level level;
     unsigned conv_rows, conv_blocks; /* largest tile of conv_tile */
     void (*conv_tile[2])(const kernels_tile *t); /* by kernels_type */
+    /* Winograd's transforms; NULL in the scalar set, which convolves directly. One weight block to
+     * u [36][channels][16]; the 36 pixels under a tile to v [36 of `stride` floats][channels]. */
+    void (*winograd_weights[2])(const void *block, size_t channels, float *u);
+    void (*winograd_input)(const float *const pixel[36], size_t channels, float *v, size_t stride);
+    void (*winograd_output)(const kernels_winograd_tile *t);
     /* One output row, all channels, bias and clamp but no residual; in_c == out_c. */
     void (*depthwise_row[2])(const kernels_dw *d);
     /* acc[i] += sum over blocks, lanes of weight[block][i][lane] * g[block * 16 + lane], i < n; g
@@ -75,7 +94,8 @@ void kernels_init_scalar_layernorm(kernels_table *k);
     void kernels_init_conv_##set(kernels_table *k); \
     void kernels_init_depthwise_##set(kernels_table *k); \
     void kernels_init_elementwise_##set(kernels_table *k); \
-    void kernels_init_pool_##set(kernels_table *k);
+    void kernels_init_pool_##set(kernels_table *k); \
+    void kernels_init_winograd_##set(kernels_table *k);
 KERNELS_DECLARE_SET(avx2)
 KERNELS_DECLARE_SET(avx512)
 #undef KERNELS_DECLARE_SET

@@ -165,6 +165,13 @@ void kernels_act_scalar(kernels_act act, const float *in, float *out, size_t n)
         out[i] = act_one(act, in[i]);
 }
 
+void kernels_act_grad_scalar(kernels_act act, const float *in, const float *grad_out,
+                             float *grad_in, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        grad_in[i] = grad_out[i] * act_slope(act, in[i]);
+}
+
 bool kernels_act_clamp(kernels_act act, float *lo, float *hi)
 {
     *lo = -INFINITY;
@@ -323,8 +330,7 @@ static void act_task(void *context, size_t task, unsigned worker)
     }
     kernels_piece(j->rows * j->c, j->pieces, task, &begin, &end);
     if (j->grad_out)
-        for (size_t i = begin; i < end; i++)
-            j->out[i] = j->grad_out[i] * act_slope(j->act, j->in[i]);
+        j->k->act_grad(j->act, j->in + begin, j->grad_out + begin, j->out + begin, end - begin);
     else
         j->k->act(j->act, j->in + begin, j->out + begin, end - begin);
 }
@@ -357,5 +363,6 @@ void kernels_activation_grad(const kernels_table *k, kernels_act act, const floa
 void kernels_init_scalar_activation(kernels_table *k)
 {
     k->act = kernels_act_scalar;
+    k->act_grad = kernels_act_grad_scalar;
     k->act_row = act_row_scalar;
 }

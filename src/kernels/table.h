@@ -64,6 +64,9 @@ struct kernels_table {
                         float *acc, size_t n);
     /* Element-wise kinds only; in place allowed. */
     void (*act)(kernels_act act, const float *in, float *out, size_t n);
+    /* grad_in = grad_out * act'(in); element-wise kinds only; in place allowed. */
+    void (*act_grad)(kernels_act act, const float *in, const float *grad_out, float *grad_in,
+                     size_t n);
     /* Row-wise kinds; one row; in place allowed. */
     void (*act_row)(kernels_act act, const float *in, float *out, size_t n);
     /* a and b advance by a_step, b_step (0 or 1) floats an element; in place allowed. */
@@ -103,6 +106,8 @@ KERNELS_DECLARE_SET(avx512)
 
 /* Scalar functions that vector files use for kinds they do not have. */
 void kernels_act_scalar(kernels_act act, const float *in, float *out, size_t n);
+void kernels_act_grad_scalar(kernels_act act, const float *in, const float *grad_out,
+                             float *grad_in, size_t n);
 /* Activations that are a clamp, done in the tile; false: a pass of its own is needed. */
 bool kernels_act_clamp(kernels_act act, float *lo, float *hi);
 /* What is left after the tile: activation that is not a clamp, residual behind an activation. */

@@ -7,6 +7,10 @@
  * NaN throughout. */
 #include "kernels/vec.h"
 
+#define SELU_ALPHA 1.6732632423543772f
+#define SELU_SCALE 1.0507009873554805f
+#define GELU_C     0.7978845608028654f /* sqrt(2 / pi) */
+
 #define INLINE static inline __attribute__((always_inline))
 
 /* (x, lowest, highest) with NaN kept. */
@@ -71,8 +75,8 @@ INLINE vec tanh_of(vec x)
     return vec_or_sign(vec_div(e, vec_add(e, vec_set1(2.0f))), x);
 }
 
-/* x Phi(x) = x erfc(-x / sqrt 2) / 2. */
-INLINE vec gelu(vec x)
+/* Phi(x) = erfc(-x / sqrt 2) / 2, the distribution function of the normal distribution. */
+INLINE vec gauss(vec x)
 {
     static const float near[] = {7.853861353153693e-5f, -8.010193625184903e-4f,
                                  5.188327685732524e-3f, -2.685381193529856e-2f,
@@ -96,8 +100,7 @@ INLINE vec gelu(vec x)
     vec erfc = vec_mul(vec_mul(exp_normal(vec_sub(vec_zero(), square)), q), p); /* a >= 1 */
     erfc = vec_select(vec_gt(one, a), vec_sub(one, erf), erfc);
     vec phi = vec_mul(half, erfc); /* of -|x| */
-    phi = vec_select(vec_gt(x, vec_zero()), vec_sub(one, phi), phi);
-    return vec_mul(x, phi);
+    return vec_select(vec_gt(x, vec_zero()), vec_sub(one, phi), phi);
 }
 
 /* With w = 1 + e^x: tanh(log w) = (w^2 - 1) / (w^2 + 1); it is 1 in float from x = 9 on. */
@@ -124,15 +127,15 @@ INLINE vec act_one(kernels_act_kind kind, vec x, vec p0, vec p1, vec p2)
     case KERNELS_ACT_TANH:
         return tanh_of(x);
     case KERNELS_ACT_GELU:
-        return gelu(x);
+        return vec_mul(x, gauss(x));
     case KERNELS_ACT_GELU_TANH: /* (1 + tanh u) / 2 = sigmoid(2 u) */
         t = vec_fma(vec_mul(vec_mul(x, x), x), vec_set1(0.044715f), x);
-        return vec_mul(x, sigmoid(vec_mul(vec_set1(2.0f * 0.7978845608028654f), t)));
+        return vec_mul(x, sigmoid(vec_mul(vec_set1(2.0f * GELU_C), t)));
     case KERNELS_ACT_ELU:
         return vec_select(vec_gt(x, zero), x, vec_mul(p0, exp_minus_1(x)));
     case KERNELS_ACT_SELU:
-        t = vec_mul(vec_set1(1.6732632423543772f), exp_minus_1(x));
-        return vec_mul(vec_set1(1.0507009873554805f), vec_select(vec_gt(x, zero), x, t));
+        t = vec_mul(vec_set1(SELU_ALPHA), exp_minus_1(x));
+        return vec_mul(vec_set1(SELU_SCALE), vec_select(vec_gt(x, zero), x, t));
     case KERNELS_ACT_CELU:
         return vec_select(vec_gt(x, zero), x, vec_mul(p0, exp_minus_1(vec_div(x, p0))));
     case KERNELS_ACT_SOFTSIGN:
@@ -156,15 +159,65 @@ INLINE vec act_one(kernels_act_kind kind, vec x, vec p0, vec p1, vec p2)
     }
 }
 
-/* `kind` is a constant where this is used, so the switch above is resolved by the compiler. */
+/* Derivative at x, as act_slope in activation.c. */
+INLINE vec slope_one(kernels_act_kind kind, vec x, vec p0, vec p1, vec p2)
+{
+    const vec zero = vec_zero(), one = vec_set1(1.0f);
+    vec t, s, inside;
+    switch (kind) {
+    case KERNELS_ACT_RELU:
+        t = vec_select(vec_gt(x, p2), one, p0);
+        return vec_select(vec_ge(x, p1), zero, t);
+    case KERNELS_ACT_SIGMOID:
+        s = sigmoid(x);
+        return vec_mul(s, vec_sub(one, s));
+    case KERNELS_ACT_SILU:
+        s = sigmoid(x);
+        return vec_mul(s, vec_fma(x, vec_sub(one, s), one));
+    case KERNELS_ACT_TANH:
+        t = tanh_of(x);
+        return vec_fnma(t, t, one);
+    case KERNELS_ACT_GELU:
+        t = exp_normal(vec_mul(vec_mul(x, x), vec_set1(-0.5f)));
+        return vec_fma(vec_mul(x, t), vec_set1(0.3989422804014327f), gauss(x));
+    case KERNELS_ACT_GELU_TANH: /* d of x s(2 u) */
+        t = vec_mul(x, x);
+        s = sigmoid(vec_mul(vec_mul(x, vec_set1(2.0f * GELU_C)),
+                            vec_fma(t, vec_set1(0.044715f), one)));
+        t = vec_mul(vec_set1(2.0f * GELU_C), vec_fma(t, vec_set1(3.0f * 0.044715f), one));
+        return vec_mul(s, vec_fma(vec_mul(x, t), vec_sub(one, s), one));
+    case KERNELS_ACT_ELU:
+        return vec_select(vec_gt(x, zero), one, vec_mul(p0, exp_normal(x)));
+    case KERNELS_ACT_SELU:
+        t = vec_select(vec_gt(x, zero), one, vec_mul(vec_set1(SELU_ALPHA), exp_normal(x)));
+        return vec_mul(vec_set1(SELU_SCALE), t);
+    case KERNELS_ACT_HARD_SIGMOID:
+    case KERNELS_ACT_HARD_SILU:
+        t = vec_fma(p0, x, p1);
+        inside = vec_select(vec_gt(t, zero), vec_select(vec_gt(one, t), p0, zero), zero);
+        return kind == KERNELS_ACT_HARD_SIGMOID ? inside
+                                                : vec_fma(inside, x, clip(t, 0.0f, 1.0f));
+    default:
+        return one;
+    }
+}
+
+/* `kind` is a constant where these are used, so the switches above are resolved by the compiler. */
 INLINE void each(const kernels_act_kind kind, const float *p, const float *in, float *out, size_t n)
 {
     const vec p0 = vec_set1(p[0]), p1 = vec_set1(p[1]), p2 = vec_set1(p[2]);
-    size_t i = 0;
-    for (; i + VEC_LANES <= n; i += VEC_LANES)
-        vec_store(out + i, act_one(kind, vec_load(in + i), p0, p1, p2));
-    if (i < n)
-        vec_store_part(out + i, act_one(kind, vec_load_part(in + i, n - i), p0, p1, p2), n - i);
+    for (size_t i = 0; i < n; i += VEC_LANES)
+        vec_store_upto(out + i, act_one(kind, vec_load_upto(in + i, n - i), p0, p1, p2), n - i);
+}
+
+INLINE void each_slope(const kernels_act_kind kind, const float *p, const float *in,
+                       const float *grad_out, float *grad_in, size_t n)
+{
+    const vec p0 = vec_set1(p[0]), p1 = vec_set1(p[1]), p2 = vec_set1(p[2]);
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        vec slope = slope_one(kind, vec_load_upto(in + i, n - i), p0, p1, p2);
+        vec_store_upto(grad_in + i, vec_mul(vec_load_upto(grad_out + i, n - i), slope), n - i);
+    }
 }
 
 static void act(kernels_act a, const float *in, float *out, size_t n)
@@ -197,7 +250,31 @@ static void act(kernels_act a, const float *in, float *out, size_t n)
 #undef KIND
 }
 
+static void act_grad(kernels_act a, const float *in, const float *grad_out, float *grad_in, size_t n)
+{
+#define KIND(name) \
+    case KERNELS_ACT_##name: \
+        each_slope(KERNELS_ACT_##name, a.p, in, grad_out, grad_in, n); \
+        return;
+    switch (a.kind) {
+        KIND(RELU)
+        KIND(SIGMOID)
+        KIND(SILU)
+        KIND(TANH)
+        KIND(GELU)
+        KIND(GELU_TANH)
+        KIND(ELU)
+        KIND(SELU)
+        KIND(HARD_SIGMOID)
+        KIND(HARD_SILU)
+    default: /* rare ones */
+        kernels_act_grad_scalar(a, in, grad_out, grad_in, n);
+    }
+#undef KIND
+}
+
 void VEC_GLOBAL(init_activation)(kernels_table *k)
 {
     k->act = act;
+    k->act_grad = act_grad;
 }

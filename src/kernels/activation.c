@@ -33,10 +33,13 @@ static float clip01(float x)
 static float act_one(kernels_act a, float x)
 {
     const float *p = a.p;
+    float s;
     switch (a.kind) {
     case KERNELS_ACT_LINEAR:
         return x;
     case KERNELS_ACT_RELU:
+        if (x < p[2] && p[0] == 0.0f) /* at -infinity too */
+            return 0.0f;
         return x >= p[1] ? p[1] : x >= p[2] ? x : p[0] * (x - p[2]);
     case KERNELS_ACT_SIGMOID:
         return sigmoid(x);
@@ -79,7 +82,8 @@ static float act_one(kernels_act a, float x)
     case KERNELS_ACT_LOG_SIGMOID:
         return -softplus(-x);
     case KERNELS_ACT_SQUAREPLUS:
-        return 0.5f * (x + sqrtf(x * x + p[0]));
+        s = sqrtf(x * x + p[0]); /* below 0 x + s would cancel: (x + s) (s - x) = p0 */
+        return x >= 0 ? 0.5f * (x + s) : 0.5f * p[0] / (s - x);
     case KERNELS_ACT_SPARSE_PLUS:
         return x <= -1.0f ? 0.0f : x < 1.0f ? 0.25f * (x + 1.0f) * (x + 1.0f) : x;
     case KERNELS_ACT_SPARSE_SIGMOID:

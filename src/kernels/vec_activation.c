@@ -7,6 +7,9 @@
  * NaN throughout. */
 #include "kernels/vec.h"
 
+#include <float.h>
+#include <math.h>
+
 #define SELU_ALPHA 1.6732632423543772f
 #define SELU_SCALE 1.0507009873554805f
 #define GELU_C     0.7978845608028654f /* sqrt(2 / pi) */
@@ -26,6 +29,13 @@ INLINE vec poly(vec x, const float *c, int n)
     for (int i = 1; i < n; i++)
         y = vec_fma(y, x, vec_set1(c[i]));
     return y;
+}
+
+/* x, no lower than `lo`, as the factor of what has vanished there: the exponential's clipping leaves
+ * some 1e-38 of it, which a large x must not make visible. */
+INLINE vec no_less(vec x, float lo)
+{
+    return vec_max(vec_set1(lo), x);
 }
 
 /* n = round(x / ln 2), and e^r - 1 for the rest r = x - n ln 2. */
@@ -109,7 +119,7 @@ INLINE vec mish(vec x)
     const vec two = vec_set1(2.0f);
     vec e = exp_normal(vec_min(vec_set1(20.0f), x));
     vec s = vec_mul(e, vec_add(e, two));
-    return vec_mul(x, vec_div(s, vec_add(s, two)));
+    return vec_mul(no_less(x, -104.0f), vec_div(s, vec_add(s, two)));
 }
 
 INLINE vec act_one(kernels_act_kind kind, vec x, vec p0, vec p1, vec p2)
@@ -118,19 +128,21 @@ INLINE vec act_one(kernels_act_kind kind, vec x, vec p0, vec p1, vec p2)
     vec t;
     switch (kind) {
     case KERNELS_ACT_RELU:
-        t = vec_select(vec_ge(x, p2), x, vec_mul(p0, vec_sub(x, p2)));
+        /* a slope of 0 is 0 at -infinity too */
+        t = vec_select(vec_gt(vec_abs(p0), zero), vec_set1(-INFINITY), vec_set1(-FLT_MAX));
+        t = vec_select(vec_ge(x, p2), x, vec_mul(p0, vec_max(t, vec_sub(x, p2))));
         return vec_select(vec_ge(x, p1), p1, t);
     case KERNELS_ACT_SIGMOID:
         return sigmoid(x);
     case KERNELS_ACT_SILU:
-        return vec_mul(x, sigmoid(x));
+        return vec_mul(no_less(x, -104.0f), sigmoid(x));
     case KERNELS_ACT_TANH:
         return tanh_of(x);
     case KERNELS_ACT_GELU:
-        return vec_mul(x, gauss(x));
+        return vec_mul(no_less(x, -20.0f), gauss(x));
     case KERNELS_ACT_GELU_TANH: /* (1 + tanh u) / 2 = sigmoid(2 u) */
         t = vec_fma(vec_mul(vec_mul(x, x), x), vec_set1(0.044715f), x);
-        return vec_mul(x, sigmoid(vec_mul(vec_set1(2.0f * GELU_C), t)));
+        return vec_mul(no_less(x, -20.0f), sigmoid(vec_mul(vec_set1(2.0f * GELU_C), t)));
     case KERNELS_ACT_ELU:
         return vec_select(vec_gt(x, zero), x, vec_mul(p0, exp_minus_1(x)));
     case KERNELS_ACT_SELU:
@@ -153,7 +165,9 @@ INLINE vec act_one(kernels_act_kind kind, vec x, vec p0, vec p1, vec p2)
     case KERNELS_ACT_MISH:
         return mish(x);
     case KERNELS_ACT_SQUAREPLUS:
-        return vec_mul(vec_set1(0.5f), vec_add(x, vec_sqrt(vec_fma(x, x, p0))));
+        t = vec_sqrt(vec_fma(x, x, p0));
+        t = vec_select(vec_ge(x, zero), vec_add(x, t), vec_div(p0, vec_sub(t, x)));
+        return vec_mul(vec_set1(0.5f), t);
     default:
         return x;
     }
@@ -173,7 +187,7 @@ INLINE vec slope_one(kernels_act_kind kind, vec x, vec p0, vec p1, vec p2)
         return vec_mul(s, vec_sub(one, s));
     case KERNELS_ACT_SILU:
         s = sigmoid(x);
-        return vec_mul(s, vec_fma(x, vec_sub(one, s), one));
+        return vec_mul(s, vec_fma(no_less(x, -104.0f), vec_sub(one, s), one));
     case KERNELS_ACT_TANH:
         t = tanh_of(x);
         return vec_fnma(t, t, one);

@@ -49,10 +49,11 @@ INLINE vec exp_rest(vec x, vec *n)
     return vec_fma(poly(r, c, 6), vec_mul(r, r), r);
 }
 
-/* For x in -87..88; clipped to it. */
+/* For x in -87..87; clipped to it: neither the power nor its reciprocal is subnormal, which would cost
+ * many cycles a vector. */
 INLINE vec exp_normal(vec x)
 {
-    vec n, y = exp_rest(clip(x, -87.0f, 88.0f), &n);
+    vec n, y = exp_rest(clip(x, -87.0f, 87.0f), &n);
     return vec_scale2(vec_add(y, vec_set1(1.0f)), n);
 }
 
@@ -64,11 +65,11 @@ INLINE vec exp_any(vec x)
     return vec_scale2(vec_scale2(vec_add(y, vec_set1(1.0f)), half), vec_sub(n, half));
 }
 
-/* e^x - 1 without cancellation, for x in -87..88; clipped to it. */
+/* e^x - 1 without cancellation, for x in -87..87; clipped to it. */
 INLINE vec exp_minus_1(vec x)
 {
     const vec one = vec_set1(1.0f);
-    vec n, y = exp_rest(clip(x, -87.0f, 88.0f), &n);
+    vec n, y = exp_rest(clip(x, -87.0f, 87.0f), &n);
     vec power = vec_scale2(one, n);
     return vec_fma(power, y, vec_sub(power, one));
 }

@@ -167,6 +167,8 @@ static inline void conv_free(conv_case *t)
     array_free(t->residual);
 }
 
+void bench_kernels(void);
+
 /* ---- levels ---- */
 
 /* Prints which levels will not be tried; returns the highest that will. */

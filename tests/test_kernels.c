@@ -2,7 +2,8 @@
  * against the scalar level: random geometry with odd sizes and tails, extreme values, guard bytes
  * round every array, one to three threads (whose results must be equal to the bit).
  *
- * test_kernels [--seed N] [--rounds N]: the seed of a run is printed; the same seed repeats it. */
+ * test_kernels [--seed N] [--rounds N]: the seed of a run is printed; the same seed repeats it.
+ * test_kernels --bench: times instead (bench_kernels.c). */
 #include <float.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -616,6 +617,10 @@ static void global_pools(void **state)
 int main(int argc, char **argv)
 {
     uint64_t seed = (uint64_t)time(NULL);
+    if (argc == 2 && strcmp(argv[1], "--bench") == 0) {
+        bench_kernels();
+        return 0;
+    }
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(argv[i + 1], NULL, 10);
@@ -623,7 +628,7 @@ int main(int argc, char **argv)
             rounds = (unsigned)strtoul(argv[i + 1], NULL, 10);
     }
     if (argc % 2 == 0) {
-        fprintf(stderr, "usage: test_kernels [--seed N] [--rounds N]\n");
+        fprintf(stderr, "usage: test_kernels [--seed N] [--rounds N] | --bench\n");
         return 2;
     }
     printf("# seed %llu, %u rounds\n", (unsigned long long)seed, rounds);

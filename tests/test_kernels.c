@@ -469,7 +469,7 @@ static void affine_and_prelu(void **state)
 {
     (void)state;
     for (unsigned round = 0; round < rounds; round++) {
-        size_t pixels = 1 + draw_upto(20), c = DRAW_FROM(CHANNELS), n = pixels * c;
+        size_t pixels = 1 + draw_upto(200), c = DRAW_FROM(CHANNELS), n = pixels * c;
         array in = draw_for_elements(n), scale = array_random(c, 2), shift = array_random(c, 2);
         const float *s = draw_upto(3) ? scale.data : NULL, *t = draw_upto(3) ? shift.data : NULL;
         array alpha = array_random(draw_upto(1) ? c : n, 1);

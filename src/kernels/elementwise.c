@@ -2,6 +2,8 @@
  * No state; any thread. */
 #include "kernels/table.h"
 
+#include <string.h>
+
 static void binary_scalar(kernels_binary_kind kind, const float *a, unsigned as, const float *b,
                           unsigned bs, float *out, size_t n)
 {
@@ -118,24 +120,42 @@ typedef struct affine_job {
     size_t pixels, c, pieces;
 } affine_job;
 
+/* n elements, which begin with channel 0; scale and shift as long as n, or NULL. */
+static void affine_piece(const affine_job *j, const float *in, float *out, size_t n,
+                         const float *scale, const float *shift)
+{
+    if (scale && shift)
+        j->k->affine(in, out, n, scale, shift);
+    else if (scale)
+        j->k->binary(KERNELS_MUL, in, 1, scale, 1, out, n);
+    else if (shift)
+        j->k->binary(KERNELS_ADD, in, 1, shift, 1, out, n);
+    else
+        memmove(out, in, n * sizeof *out);
+}
+
+/* Pixels with few channels (a picture's three) go through several at once, with scale and shift
+ * written out as often. */
 static void affine_task(void *context, size_t task, unsigned worker)
 {
+    enum { ROOM = 192 };
     const affine_job *j = context;
-    size_t begin, end;
+    float room[2][ROOM];
+    const float *scale = j->scale, *shift = j->shift;
+    size_t begin, end, c = j->c, at_once = c <= ROOM / 4 ? ROOM / c : 1;
     (void)worker;
     kernels_piece(j->pixels, j->pieces, task, &begin, &end);
-    for (size_t p = begin; p < end; p++) {
-        const float *in = j->in + p * j->c;
-        float *out = j->out + p * j->c;
-        if (j->scale && j->shift)
-            j->k->affine(in, out, j->c, j->scale, j->shift);
-        else if (j->scale)
-            j->k->binary(KERNELS_MUL, in, 1, j->scale, 1, out, j->c);
-        else if (j->shift)
-            j->k->binary(KERNELS_ADD, in, 1, j->shift, 1, out, j->c);
-        else
-            for (size_t i = 0; i < j->c; i++)
-                out[i] = in[i];
+    if (at_once > 1) {
+        for (size_t i = 0; i < at_once * c; i++) {
+            room[0][i] = scale ? scale[i % c] : 1;
+            room[1][i] = shift ? shift[i % c] : 0;
+        }
+        scale = scale ? room[0] : NULL;
+        shift = shift ? room[1] : NULL;
+    }
+    for (size_t p = begin; p < end; p += at_once) {
+        size_t pixels = end - p < at_once ? end - p : at_once;
+        affine_piece(j, j->in + p * c, j->out + p * c, pixels * c, scale, shift);
     }
 }
 

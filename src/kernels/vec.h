@@ -145,6 +145,13 @@ static inline float vec_largest(vec a)
 #error "vec_*.c files are compiled with an instruction set's flags"
 #endif
 
+/* Before a loop of constant length: written out, so that arrays of vectors are registers. */
+#if defined(__clang__)
+#define VEC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VEC_UNROLL _Pragma("GCC unroll 36")
+#endif
+
 #define VEC_BLOCK (KERNELS_BLOCK / VEC_LANES) /* vectors in a block of 16 channels */
 
 /* What of n floats is left at i for one vector: whole ones, then a part. */

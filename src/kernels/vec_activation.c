@@ -25,7 +25,7 @@ INLINE vec clip(vec x, float lo, float hi)
 INLINE vec poly(vec x, const float *c, int n)
 {
     vec y = vec_set1(c[0]);
-#pragma GCC unroll 16
+    VEC_UNROLL
     for (int i = 1; i < n; i++)
         y = vec_fma(y, x, vec_set1(c[i]));
     return y;

@@ -38,41 +38,41 @@ INLINE void tile(const kernels_tile *t, const unsigned rows, const unsigned bloc
     const size_t size = type == KERNELS_F32 ? 4 : 2;
     vec acc[ROWS][MAX];
     const char *w[BLOCKS];
-#pragma GCC unroll 32
+    VEC_UNROLL
     for (unsigned v = 0; v < vectors; v++) {
         vec bias = t->bias ? vec_load(t->bias + v * VEC_LANES) : vec_zero();
-#pragma GCC unroll 32
+        VEC_UNROLL
         for (unsigned r = 0; r < rows; r++)
             acc[r][v] = bias;
     }
-#pragma GCC unroll 32
+    VEC_UNROLL
     for (unsigned b = 0; b < blocks; b++)
         w[b] = (const char *)t->weight + b * t->block_bytes;
 
     const float *const *ptr = t->ptr;
     for (size_t run = 0; run < t->runs; run++, ptr += rows) {
         const float *in[ROWS];
-#pragma GCC unroll 32
+        VEC_UNROLL
         for (unsigned r = 0; r < rows; r++)
             in[r] = ptr[r];
         for (size_t k = 0; k < t->run_len; k++) {
             vec x[MAX];
-#pragma GCC unroll 32
+            VEC_UNROLL
             for (unsigned v = 0; v < vectors; v++)
                 x[v] = vec_load_weight(w[v / VEC_BLOCK], v % VEC_BLOCK * VEC_LANES, type);
-#pragma GCC unroll 32
+            VEC_UNROLL
             for (unsigned b = 0; b < blocks; b++)
                 w[b] += KERNELS_BLOCK * size;
-#pragma GCC unroll 32
+            VEC_UNROLL
             for (unsigned r = 0; r < rows; r++) {
                 vec a = vec_set1(in[r][k]);
-#pragma GCC unroll 32
+                VEC_UNROLL
                 for (unsigned v = 0; v < vectors; v++)
                     acc[r][v] = vec_fma(a, x[v], acc[r][v]);
             }
         }
     }
-#pragma GCC unroll 32
+    VEC_UNROLL
     for (unsigned r = 0; r < rows; r++)
         finish(t, acc[r], r, vectors);
 }
@@ -85,10 +85,10 @@ INLINE void tile_one(const kernels_tile *t, const unsigned blocks, const kernels
     const size_t size = type == KERNELS_F32 ? 4 : 2;
     vec acc[WAYS][MAX];
     const char *w = t->weight;
-#pragma GCC unroll 32
+    VEC_UNROLL
     for (unsigned v = 0; v < vectors; v++) {
         acc[0][v] = t->bias ? vec_load(t->bias + v * VEC_LANES) : vec_zero();
-#pragma GCC unroll 32
+        VEC_UNROLL
         for (unsigned i = 1; i < WAYS; i++)
             acc[i][v] = vec_zero();
     }
@@ -96,10 +96,10 @@ INLINE void tile_one(const kernels_tile *t, const unsigned blocks, const kernels
         const float *in = t->ptr[run];
         size_t k = 0;
         for (; k + WAYS <= t->run_len; k += WAYS, w += WAYS * KERNELS_BLOCK * size) {
-#pragma GCC unroll 32
+            VEC_UNROLL
             for (unsigned i = 0; i < WAYS; i++) {
                 vec a = vec_set1(in[k + i]);
-#pragma GCC unroll 32
+                VEC_UNROLL
                 for (unsigned v = 0; v < vectors; v++)
                     acc[i][v] = vec_fma(a,
                                         vec_load_weight(w + v / VEC_BLOCK * t->block_bytes,
@@ -110,7 +110,7 @@ INLINE void tile_one(const kernels_tile *t, const unsigned blocks, const kernels
         }
         for (; k < t->run_len; k++, w += KERNELS_BLOCK * size) {
             vec a = vec_set1(in[k]);
-#pragma GCC unroll 32
+            VEC_UNROLL
             for (unsigned v = 0; v < vectors; v++)
                 acc[0][v] = vec_fma(a,
                                     vec_load_weight(w + v / VEC_BLOCK * t->block_bytes,
@@ -118,7 +118,7 @@ INLINE void tile_one(const kernels_tile *t, const unsigned blocks, const kernels
                                     acc[0][v]);
         }
     }
-#pragma GCC unroll 32
+    VEC_UNROLL
     for (unsigned v = 0; v < vectors; v++)
         acc[0][v] = vec_add(vec_add(acc[0][v], acc[1][v]), vec_add(acc[2][v], acc[3][v]));
     finish(t, acc[0], 0, vectors);
@@ -184,12 +184,12 @@ INLINE void grad_dot(const void *weight, size_t block_bytes, const float *g, siz
     for (size_t i = 0; i < n; i++) {
         const char *w = (const char *)weight + i * KERNELS_BLOCK * size;
         vec sum[VEC_BLOCK];
-#pragma GCC unroll 32
+        VEC_UNROLL
         for (unsigned v = 0; v < VEC_BLOCK; v++)
             sum[v] = vec_zero();
         size_t o = 0;
         for (; o + KERNELS_BLOCK <= channels; o += KERNELS_BLOCK, w += block_bytes)
-#pragma GCC unroll 32
+            VEC_UNROLL
             for (unsigned v = 0; v < VEC_BLOCK; v++)
                 sum[v] = vec_fma(vec_load_weight(w, v * VEC_LANES, type),
                                  vec_load(g + o + v * VEC_LANES), sum[v]);

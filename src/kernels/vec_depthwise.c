@@ -51,40 +51,40 @@ INLINE void window_sums(const kernels_dw *d, const window *at, size_t first, siz
     const bool whole = vectors > 1; /* else the vector may be part of one */
     size_t place[VECTORS];
     vec acc[PIXELS][VECTORS], weight[7][VECTORS];
-#pragma GCC unroll 4
+    VEC_UNROLL
     for (unsigned v = 0; v < vectors; v++) {
         place[v] = weight_place(c, first + v * VEC_LANES);
         vec bias = c->bias ? vec_load(c->bias + first + v * VEC_LANES) : vec_zero();
-#pragma GCC unroll 4
+        VEC_UNROLL
         for (unsigned p = 0; p < PIXELS; p++)
             acc[p][v] = bias;
     }
     for (uint32_t ky = at->ky0; ky < at->ky1; ky++) {
         const float *in = (const float *)((uintptr_t)at->in + (ky * row + first) * sizeof(float));
-#pragma GCC unroll 7
+        VEC_UNROLL
         for (unsigned k = 0; k < kernel; k++)
-#pragma GCC unroll 4
+            VEC_UNROLL
             for (unsigned v = 0; v < vectors; v++)
                 weight[k][v] = vec_load_weight(
                     c->weight, place[v] + (ky * kernel + k) * KERNELS_BLOCK, type);
-#pragma GCC unroll 16
+        VEC_UNROLL
         for (unsigned j = 0; j < (PIXELS - 1) * stride + kernel; j++) {
             if (edge && (j < at->j0 || j >= at->j1))
                 continue;
             const float *x = (const float *)((uintptr_t)in + j * n * sizeof(float));
-#pragma GCC unroll 4
+            VEC_UNROLL
             for (unsigned v = 0; v < vectors; v++) {
                 vec value = whole ? vec_load(x + v * VEC_LANES) : vec_load_upto(x, left);
-#pragma GCC unroll 4
+                VEC_UNROLL
                 for (unsigned p = 0; p < PIXELS; p++)
                     if (j >= p * stride && j - p * stride < kernel)
                         acc[p][v] = vec_fma(value, weight[j - p * stride][v], acc[p][v]);
             }
         }
     }
-#pragma GCC unroll 4
+    VEC_UNROLL
     for (unsigned p = 0; p < PIXELS; p++)
-#pragma GCC unroll 4
+        VEC_UNROLL
         for (unsigned v = 0; v < vectors; v++)
             vec_store_upto(at->out + p * (size_t)c->out_c + first + v * VEC_LANES,
                            clamped(d, acc[p][v]), whole ? VEC_LANES : left);

@@ -18,28 +18,28 @@ INLINE void window(const kernels_pool_kind kind, const float *in, size_t row_str
 #define LOAD(p, v) \
     ((v) + 1 < vectors || whole ? vec_load((p) + (v) * VEC_LANES) \
                                 : vec_load_part((p) + (v) * VEC_LANES, left))
-#pragma GCC unroll 4
+    VEC_UNROLL
     for (unsigned v = 0; v < vectors; v++)
         all[v] = kind == KERNELS_POOL_MAX ? LOAD(in, v) : vec_zero();
     for (size_t y = 0; y < ny; y++) {
         const float *p = in + y * row_stride;
         for (size_t x = 0; x < nx;) {
             size_t end = nx - x < RUN ? nx : x + RUN;
-#pragma GCC unroll 4
+            VEC_UNROLL
             for (unsigned v = 0; v < vectors; v++)
                 part[v] = kind == KERNELS_POOL_MAX ? all[v] : vec_zero();
             for (; x < end; x++, p += pixel_stride)
-#pragma GCC unroll 4
+                VEC_UNROLL
                 for (unsigned v = 0; v < vectors; v++)
                     part[v] = kind == KERNELS_POOL_MAX ? vec_max(LOAD(p, v), part[v])
                                                        : vec_add(part[v], LOAD(p, v));
-#pragma GCC unroll 4
+            VEC_UNROLL
             for (unsigned v = 0; v < vectors; v++)
                 all[v] = kind == KERNELS_POOL_MAX ? part[v] : vec_add(all[v], part[v]);
         }
     }
 #undef LOAD
-#pragma GCC unroll 4
+    VEC_UNROLL
     for (unsigned v = 0; v < vectors; v++) {
         vec y = kind == KERNELS_POOL_MAX ? all[v] : vec_mul(all[v], vec_set1(factor));
         vec_store_upto(out + v * VEC_LANES, y, v + 1 < vectors ? VEC_LANES : left);

@@ -80,22 +80,22 @@ INLINE void input_vector(const float *const pixel[36], size_t c, float *v, size_
                          const bool part, size_t left)
 {
     vec half[6][6]; /* [column][transformed row] */
-#pragma GCC unroll 6
+    VEC_UNROLL
     for (size_t x = 0; x < 6; x++) {
         vec d[6];
-#pragma GCC unroll 6
+        VEC_UNROLL
         for (size_t y = 0; y < 6; y++)
             d[y] = part ? vec_load_part(pixel[y * 6 + x] + c, left) : vec_load(pixel[y * 6 + x] + c);
         input_line(d, half[x]);
     }
-#pragma GCC unroll 6
+    VEC_UNROLL
     for (size_t y = 0; y < 6; y++) {
         vec line[6], t[6];
-#pragma GCC unroll 6
+        VEC_UNROLL
         for (size_t x = 0; x < 6; x++)
             line[x] = half[x][y];
         input_line(line, t);
-#pragma GCC unroll 6
+        VEC_UNROLL
         for (size_t x = 0; x < 6; x++) {
             float *at = v + (y * 6 + x) * stride + c;
             if (part)
@@ -122,24 +122,24 @@ static void output(const kernels_winograd_tile *t)
         size_t left = t->channels - c;
         vec bias = t->bias ? vec_load(t->bias + c) : vec_zero();
         vec half[6][4]; /* [column][output row] */
-#pragma GCC unroll 6
+        VEC_UNROLL
         for (size_t x = 0; x < 6; x++) {
             vec m[6];
-#pragma GCC unroll 6
+            VEC_UNROLL
             for (size_t y = 0; y < 6; y++)
                 m[y] = vec_load(t->m + (y * 6 + x) * t->m_stride + c);
             output_line(m, half[x]);
         }
-#pragma GCC unroll 4
+        VEC_UNROLL
         for (size_t y = 0; y < 4; y++) {
             vec line[6], out[4];
-#pragma GCC unroll 6
+            VEC_UNROLL
             for (size_t x = 0; x < 6; x++)
                 line[x] = half[x][y];
             output_line(line, out);
             if (y >= t->rows)
                 continue;
-#pragma GCC unroll 4
+            VEC_UNROLL
             for (size_t x = 0; x < 4; x++) {
                 if (x >= t->columns)
                     continue;

@@ -456,6 +456,61 @@ static void test_target(void **state) /* grouped: the file's blocks have gaps, c
     finish();
 }
 
+/* ---- far more values than networks have ---- */
+
+/* Half of the nodes are numbers of their own that all live together, the other half adds them up
+ * from the last to the first: one place given to two of them shows in the sum. */
+static void test_many_nodes(void **state)
+{
+    (void)state;
+    enum { COUNT = 1 << 15 };
+    model_node *n = calloc(COUNT, sizeof *n);
+    uint32_t (*in)[2] = calloc(COUNT, sizeof *in);
+    n[0] = (model_node){.op = MODEL_INPUT, .name = "in", .at.input = {1, 2, 3}};
+    for (uint32_t i = 1; i < COUNT; i++) {
+        bool number = i < COUNT / 2;
+        in[i][0] = number ? 0 : i - 1;
+        in[i][1] = COUNT - 1 - i;
+        n[i] = (model_node){.op = number ? MODEL_ACTIVATION : MODEL_BINARY, .name = "n",
+                            .inputs = in[i], .input_count = number ? 1 : 2};
+        if (number)
+            n[i].at.activation = (model_activation){KERNELS_ACT_THRESHOLD, INFINITY, (float)(i % 256), 0};
+        else
+            n[i].at.binary.kind = KERNELS_ADD;
+    }
+    model_layer layer = {"n", 1, false};
+    model_graph big = {.nodes = n, .node_count = COUNT, .layers = &layer, .layer_count = 1, .name = "big"};
+    dermis_error err;
+    assert_int_equal(model_graph_check(&big, &err), DERMIS_OK);
+    for (int cam = -1; cam < 1; cam++) {
+        nn_options options = {kernels_level_best(), 1, cam, false};
+        nn_plan *plan;
+        nn_session *session;
+        size_t count;
+        double begun = base_now_ms(), sum = 0;
+        assert_int_equal(nn_plan_new(&big, &options, &plan, &err), DERMIS_OK);
+        assert_true(base_now_ms() - begun < 10000); /* 50 ms; 2 s before it was made linear */
+        nn_plan_info info;
+        nn_plan_get_info(plan, &info);
+        assert_true(info.largest_live_bytes >= (size_t)(COUNT / 2 - 1) * BASE_ALIGNMENT);
+        assert_int_equal(nn_session_new(plan, NULL, &session, &err), DERMIS_OK);
+        for (int i = 0; i < 6; i++)
+            nn_session_input(session)[i] = (float)i;
+        nn_run(session);
+        const float *out = nn_session_output(session, &count);
+        for (uint32_t i = 1; i < COUNT / 2; i++)
+            sum += i % 256;
+        assert_true(count == 6);
+        sum += (COUNT / 2 - 1) % 256; /* the first addition takes the last number twice */
+        for (int i = 0; i < 6; i++) /* sums of integers below 2^24: exact */
+            assert_true(out[i] == (float)sum + (float)i);
+        nn_session_free(session);
+        nn_plan_free(plan);
+    }
+    free(in);
+    free(n);
+}
+
 /* ---- memory ---- */
 
 static void test_no_allocation(void **state)
@@ -512,7 +567,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_places),        cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_target),        cmocka_unit_test(test_no_allocation),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_many_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

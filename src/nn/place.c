@@ -1,10 +1,15 @@
 /* place.c - lifetimes of the plan's values and their places in the arena: in place where a kernel
  * allows it and the input ends there, then largest first into the lowest gap that is free for the
  * whole lifetime (as in Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
- * Inference", arXiv:2001.03288, greedy by size). */
+ * Inference", arXiv:2001.03288, greedy by size). That costs the square of the number of values, so
+ * only the largest GAP_VALUES are placed so: more than any network in use has (NASNetLarge: about
+ * 1500 steps). What smaller ones a hostile or strange graph has beyond goes on top of those, each as
+ * low as the highest place taken during its lifetime allows. */
 #include "nn/plan.h"
 
 #include <stdlib.h>
+
+#define GAP_VALUES 8192
 
 static uint32_t root(nn_plan *plan, uint32_t v)
 {
@@ -132,49 +137,128 @@ static size_t lowest_gap(const nn_value *v, nn_value **placed, size_t n)
     return at;
 }
 
+/* ---- beyond GAP_VALUES: the highest byte taken at each step, as a tree of maxima over steps ---- */
+
+typedef struct tops {
+    size_t *most;  /* [2 * width]: of what reaches into a part of the steps */
+    size_t *whole; /* [2 * width]: of what covers all of that part */
+    uint32_t width; /* steps, rounded up to a power of two */
+} tops;
+
+/* Highest end of what lives at any step of first..last; `part` covers from..to. */
+static size_t tops_get(const tops *t, uint32_t part, uint32_t from, uint32_t to, uint32_t first,
+                       uint32_t last)
+{
+    if (last < from || to < first)
+        return 0;
+    if (first <= from && to <= last)
+        return t->most[part];
+    uint32_t middle = from + (to - from) / 2;
+    size_t a = tops_get(t, 2 * part, from, middle, first, last);
+    size_t b = tops_get(t, 2 * part + 1, middle + 1, to, first, last);
+    size_t r = a > b ? a : b;
+    return r > t->whole[part] ? r : t->whole[part];
+}
+
+static void tops_raise(tops *t, uint32_t part, uint32_t from, uint32_t to, uint32_t first,
+                       uint32_t last, size_t end)
+{
+    if (last < from || to < first)
+        return;
+    if (end > t->most[part])
+        t->most[part] = end;
+    if (first <= from && to <= last) {
+        if (end > t->whole[part])
+            t->whole[part] = end;
+        return;
+    }
+    uint32_t middle = from + (to - from) / 2;
+    tops_raise(t, 2 * part, from, middle, first, last, end);
+    tops_raise(t, 2 * part + 1, middle + 1, to, first, last, end);
+}
+
+/* Places order[done..n), the first `done` being placed. */
+static dermis_status place_on_top(const nn_plan *plan, nn_value **order, size_t done, size_t n,
+                                  dermis_error *err)
+{
+    tops t = {.width = 1};
+    while (t.width <= plan->step_count) /* pinned values live until step_count */
+        t.width *= 2;
+    t.most = base_calloc(BASE_TAG_NN, 2 * (size_t)t.width, sizeof *t.most);
+    t.whole = base_calloc(BASE_TAG_NN, 2 * (size_t)t.width, sizeof *t.whole);
+    dermis_status status = DERMIS_OK;
+    if (!t.most || !t.whole)
+        status = base_fail(err, DERMIS_E_MEMORY, "not enough memory to place %u tensors",
+                           plan->value_count);
+    for (size_t i = 0; !status && i < n; i++) {
+        nn_value *v = order[i];
+        if (i >= done)
+            v->offset = tops_get(&t, 1, 0, t.width - 1, v->first, v->last);
+        tops_raise(&t, 1, 0, t.width - 1, v->first, v->last, v->offset + value_bytes(v));
+    }
+    base_free(t.most);
+    base_free(t.whole);
+    return status;
+}
+
+/* Most bytes that live at one step: the least that any placing could take. */
+static size_t largest_live(const nn_plan *plan, nn_value **order, size_t n, size_t *change)
+{
+    for (size_t i = 0; i < n; i++) { /* sums wrap where more ends than begins, and wrap back */
+        change[order[i]->first] += value_bytes(order[i]);
+        change[order[i]->last + 1] -= value_bytes(order[i]);
+    }
+    size_t live = 0, most = 0;
+    for (uint32_t s = 0; s < plan->step_count; s++) {
+        live += change[s];
+        most = live > most ? live : most;
+    }
+    return most;
+}
+
 dermis_status nn_place(nn_plan *plan, dermis_error *err)
 {
     lifetimes(plan);
     share_in_place(plan);
     nn_value **order = base_calloc(BASE_TAG_NN, plan->value_count + 1, sizeof *order);
-    nn_value **placed = base_calloc(BASE_TAG_NN, plan->value_count + 1, sizeof *placed);
+    nn_value **placed = base_calloc(BASE_TAG_NN, GAP_VALUES, sizeof *placed);
+    size_t *change = base_calloc(BASE_TAG_NN, (size_t)plan->step_count + 2, sizeof *change);
     dermis_status status = DERMIS_OK;
-    if (!order || !placed) {
+    if (!order || !placed || !change) {
         status = base_fail(err, DERMIS_E_MEMORY, "not enough memory to place %u tensors",
                            plan->value_count);
         goto out;
     }
-    size_t n = 0, count = 0;
+    size_t n = 0;
     for (uint32_t v = 0; v < plan->value_count; v++)
         if (plan->values[v].root == v && plan->values[v].first != UINT32_MAX)
             order[n++] = &plan->values[v];
     qsort(order, n, sizeof *order, larger_first);
-    size_t forward_end = 0, end = 0;
-    for (size_t i = 0; i < n; i++) {
+    size_t gaps = n < GAP_VALUES ? n : GAP_VALUES;
+    for (size_t i = 0; i < gaps; i++) {
         nn_value *v = order[i];
-        v->offset = lowest_gap(v, placed, count);
-        size_t j = count++;
+        v->offset = lowest_gap(v, placed, i);
+        size_t j = i;
         for (; j > 0 && placed[j - 1]->offset > v->offset; j--)
             placed[j] = placed[j - 1];
         placed[j] = v;
-        size_t last = v->offset + value_bytes(v);
+    }
+    if (n > gaps && (status = place_on_top(plan, order, gaps, n, err)))
+        goto out;
+    size_t forward_end = 0, end = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t last = order[i]->offset + value_bytes(order[i]);
         end = last > end ? last : end;
-        if (!v->gradient)
+        if (!order[i]->gradient)
             forward_end = last > forward_end ? last : forward_end;
     }
     plan->activation_bytes = forward_end;
     plan->gradient_bytes = end - forward_end;
     plan->scratch_offset = end;
-    for (uint32_t s = 0; s < plan->step_count; s++) {
-        size_t live = 0;
-        for (size_t i = 0; i < n; i++)
-            if (order[i]->first <= s && order[i]->last >= s)
-                live += value_bytes(order[i]);
-        if (live > plan->largest_live_bytes)
-            plan->largest_live_bytes = live;
-    }
+    plan->largest_live_bytes = largest_live(plan, order, n, change);
 out:
     base_free(order);
     base_free(placed);
+    base_free(change);
     return status;
 }

@@ -1,6 +1,9 @@
 /* pool.c - a fork-join thread pool. Workers spin briefly after a job, since the next layer follows
- * within microseconds, then sleep. Tasks are handed out by an atomic counter; `run` returns when
- * every worker has left the job, so the job's memory is the caller's again. */
+ * within microseconds, then sleep. Tasks are handed out by an atomic counter.
+ *
+ * A worker enters a job only while it is open; the caller closes it when no task is left, and waits
+ * for those inside. So a worker that the system has taken off its CPU holds nothing up unless it is
+ * in the middle of a task, and `run` returns with the job's memory the caller's again. */
 #include "base/base.h"
 
 #include <pthread.h>
@@ -17,18 +20,23 @@ typedef struct worker {
     pthread_t thread;
 } worker;
 
+#define OPEN   ((uint64_t)1 << 31)
+#define INSIDE (OPEN - 1)
+
 struct base_pool {
     unsigned threads; /* the caller included */
     unsigned started;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
-    atomic_uint generation; /* grows with each job; changed under the lock */
-    atomic_uint active;     /* workers that have not finished this generation */
+    pthread_cond_t wake; /* workers: a job has begun */
+    pthread_cond_t left; /* the caller, while it waits: the last worker has left */
+    atomic_bool waits;
+    atomic_uint_fast64_t state; /* generation of jobs << 32 | OPEN | workers inside; a new generation
+                                   begins under the lock */
     atomic_size_t next;
     size_t tasks;
     base_pool_task task;
     void *context;
-    bool stop;
+    atomic_bool stop;
     worker workers[];
 };
 
@@ -59,32 +67,78 @@ static void work(base_pool *pool, unsigned index)
     inside_index = outer_index;
 }
 
+static uint32_t generation(uint64_t state)
+{
+    return (uint32_t)(state >> 32);
+}
+
+/* Waits for a generation other than `seen`, spinning first. */
+static uint64_t await(base_pool *pool, uint32_t seen)
+{
+    uint64_t state;
+    for (int i = 0; i < SPIN_ROUNDS; i++) {
+        if (generation(state = atomic_load(&pool->state)) != seen)
+            return state;
+        pause_cpu();
+    }
+    pthread_mutex_lock(&pool->lock);
+    while (generation(state = atomic_load(&pool->state)) == seen)
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    return state;
+}
+
+static void leave(base_pool *pool)
+{
+    uint64_t before = atomic_fetch_sub(&pool->state, 1);
+    if ((before & INSIDE) == 1 && atomic_load(&pool->waits)) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_signal(&pool->left);
+        pthread_mutex_unlock(&pool->lock);
+    }
+}
+
+/* Waits for those inside a closed job. One that takes long has lost its CPU in a task: the caller
+ * sleeps, so that the system can give it this one. */
+static void await_left(base_pool *pool)
+{
+    for (int i = 0; i < SPIN_ROUNDS; i++) {
+        if (!(atomic_load(&pool->state) & INSIDE))
+            return;
+        pause_cpu();
+    }
+    atomic_store(&pool->waits, true);
+    pthread_mutex_lock(&pool->lock);
+    while (atomic_load(&pool->state) & INSIDE)
+        pthread_cond_wait(&pool->left, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    atomic_store(&pool->waits, false);
+}
+
 static void *worker_main(void *argument)
 {
     worker *self = argument;
     base_pool *pool = self->pool;
-    unsigned seen = 0;
+    uint64_t state = 0;
     for (;;) {
-        for (int i = 0; i < SPIN_ROUNDS && atomic_load(&pool->generation) == seen; i++)
-            pause_cpu();
-        if (atomic_load(&pool->generation) == seen) {
-            pthread_mutex_lock(&pool->lock);
-            while (atomic_load(&pool->generation) == seen)
-                pthread_cond_wait(&pool->wake, &pool->lock);
-            pthread_mutex_unlock(&pool->lock);
-        }
-        seen = atomic_load(&pool->generation);
-        if (pool->stop)
+        state = await(pool, generation(state));
+        if (atomic_load(&pool->stop))
             return NULL;
-        work(pool, self->index);
-        atomic_fetch_sub(&pool->active, 1);
+        while (state & OPEN) /* a failed exchange loads what is there now, of a later job perhaps */
+            if (atomic_compare_exchange_weak(&pool->state, &state, state + 1)) {
+                work(pool, self->index);
+                leave(pool);
+                break;
+            }
     }
 }
 
+/* Begins a new generation: open, nobody inside. */
 static void announce(base_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->generation, 1);
+    uint64_t next = (uint64_t)generation(atomic_load(&pool->state)) + 1;
+    atomic_store(&pool->state, next << 32 | OPEN);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -99,6 +153,7 @@ dermis_status base_pool_new(unsigned threads, base_pool **out, dermis_error *err
     pool->threads = threads;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->left, NULL);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, 256 * 1024); /* kernels keep scratch in the arena */
@@ -124,11 +179,12 @@ void base_pool_free(base_pool *pool)
 {
     if (!pool)
         return;
-    pool->stop = true;
+    atomic_store(&pool->stop, true);
     announce(pool);
     for (unsigned i = 0; i < pool->started; i++)
         pthread_join(pool->workers[i].thread, NULL);
     pthread_cond_destroy(&pool->wake);
+    pthread_cond_destroy(&pool->left);
     pthread_mutex_destroy(&pool->lock);
     base_free(pool);
 }
@@ -150,14 +206,10 @@ void base_pool_run(base_pool *pool, size_t tasks, base_pool_task task, void *con
     pool->task = task;
     pool->context = context;
     atomic_store(&pool->next, 0);
-    atomic_store(&pool->active, pool->threads - 1);
     announce(pool);
     work(pool, 0);
-    for (unsigned spins = 0; atomic_load(&pool->active) != 0; spins++) {
-        pause_cpu();
-        if (spins > SPIN_ROUNDS) /* a worker lost its CPU: give it this one */
-            sched_yield();
-    }
+    atomic_fetch_and(&pool->state, ~OPEN);
+    await_left(pool);
 }
 
 static unsigned cgroup_cpus(void)

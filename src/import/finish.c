@@ -127,6 +127,18 @@ static dermis_status put_layers(import_context *c, const uint32_t *number, model
     return DERMIS_OK;
 }
 
+/* Names from files and file systems may be cut within a character, or not be UTF-8. */
+static void clean(char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        size_t length = base_utf8_next_printable(text, left);
+        if (length == 0)
+            *text = '?';
+        text += length ? length : 1;
+        left -= length ? length : 1;
+    }
+}
+
 dermis_status import_finish(import_context *c, import_summary *summary)
 {
     const import_options *o = c->options;
@@ -155,8 +167,12 @@ dermis_status import_finish(import_context *c, import_summary *summary)
                        "scores, not probabilities");
     TRY(import_sha256_file(c, o->in, hex));
     const char *base = strrchr(o->in, '/');
+    clean(c->name);
     g.name = o->name ? o->name : c->name;
-    g.source = import_text(c, "%.200s, Keras %s", base ? base + 1 : o->in, c->keras_version);
+    char *source = import_text(c, "%.200s, Keras %s", base ? base + 1 : o->in, c->keras_version);
+    if (source)
+        clean(source);
+    g.source = source;
     g.source_sha256 = hex;
     g.preprocess = o->preprocess ? o->preprocess : "none";
     g.license = o->license ? o->license : c->card_license;

@@ -29,4 +29,8 @@ enum ggml_type { GGML_F32 = 0, GGML_F16 = 1 };
 
 extern const char *const model_role_names[MODEL_ROLE_COUNT]; /* "weight", "bias", ... */
 
+/* Whether reader and writer take `n` bytes of text: UTF-8 of at most `most` bytes; without control
+ * characters (terminals obey them) unless it is a whole document, `most` being MODEL_MAX_TEXT. */
+bool model_text_valid(const char *text, size_t n, size_t most);
+
 #endif

@@ -7,8 +7,6 @@
 #include <string.h>
 
 #define MAX_KEYS        1024  /* a dermis file has about 25 */
-#define MAX_NAME_BYTES  1024  /* of a layer, a class, a key */
-#define MAX_TEXT_BYTES  (1u << 20) /* of a class card */
 
 struct model {
     base_map map;
@@ -87,7 +85,7 @@ static bool skip_elements(base_reader *r, enum gguf_type type, uint64_t count)
     if (type == GGUF_STRING) {
         size_t n;
         for (uint64_t i = 0; i < count && !r->failed; i++)
-            read_text(r, MAX_TEXT_BYTES, &n);
+            read_text(r, MODEL_MAX_TEXT, &n);
         return !r->failed;
     }
     size_t each = scalar_bytes(type), whole;
@@ -114,7 +112,7 @@ static dermis_status read_header(parser *p)
         return no_memory(p);
     for (uint64_t i = 0; i < keys; i++) {
         value v = {.count = 1};
-        v.key = read_text(&p->in, MAX_NAME_BYTES, &v.key_bytes);
+        v.key = read_text(&p->in, MODEL_MAX_NAME, &v.key_bytes);
         v.type = base_read_u32(&p->in);
         enum gguf_type type = v.type;
         if (type == GGUF_ARRAY) {
@@ -123,8 +121,9 @@ static dermis_status read_header(parser *p)
         }
         v.at = p->in.at;
         if (p->in.failed || !skip_elements(&p->in, type, v.count))
-            return invalid(p, "metadata entry %llu runs past the end or has an unknown type",
-                           (unsigned long long)i);
+            return invalid(p, "metadata entry %llu holds a text of more than %zu bytes, runs past "
+                              "the end, or has an unknown type",
+                           (unsigned long long)i, MODEL_MAX_TEXT);
         v.end = p->in.at;
         for (size_t k = 0; k < p->value_count; k++)
             if (p->values[k].key_bytes == v.key_bytes &&
@@ -167,35 +166,16 @@ static base_reader payload(const parser *p, const value *v)
 
 /* ---- strings ---- */
 
-static bool utf8_valid(const uint8_t *s, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        uint32_t c = s[i];
-        size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : (c & 0xf0) == 0xe0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 9;
-        if (c == 0 || more > n - i - 1)
-            return false;
-        c &= more == 0 ? 0x7f : 0x3fu >> more;
-        for (size_t k = 1; k <= more; k++) {
-            if ((s[i + k] & 0xc0) != 0x80)
-                return false;
-            c = c << 6 | (s[i + k] & 0x3f);
-        }
-        if ((more == 2 && (c < 0x800 || (c >= 0xd800 && c < 0xe000))) ||
-            (more == 3 && (c < 0x10000 || c > 0x10ffff)))
-            return false;
-        i += more + 1;
-    }
-    return true;
-}
-
 /* Copies the next string of `r` behind the others; room was made for the whole file's strings. */
 static dermis_status take_string(parser *p, base_reader *r, size_t most, const char *key,
                                  const char **out)
 {
     size_t n = 0;
     const uint8_t *s = read_text(r, most, &n);
-    if (!s || !utf8_valid(s, n))
-        return invalid(p, "the key %s holds text that is too long or not UTF-8", key);
+    if (!s)
+        return invalid(p, "the key %s holds a text of more than %zu bytes", key, most);
+    if (!model_text_valid((const char *)s, n, most))
+        return invalid(p, "the key %s holds text that is not UTF-8, or control characters", key);
     char *copy = p->m->texts + p->m->texts_used;
     if (n + 1 > p->m->texts_size - p->m->texts_used)
         return invalid(p, "the key %s holds more text than the file", key);
@@ -239,12 +219,12 @@ static dermis_status read_texts(parser *p)
     model *m = p->m;
     model_graph *g = &m->graph;
     dermis_status status;
-    if ((status = get_string(p, "general.name", MAX_NAME_BYTES, &g->name)) ||
-        (status = get_string(p, "general.license", MAX_NAME_BYTES, &g->license)) ||
-        (status = get_string(p, "dermis.source", MAX_TEXT_BYTES, &g->source)) ||
-        (status = get_string(p, "dermis.source_sha256", MAX_NAME_BYTES, &g->source_sha256)) ||
-        (status = get_string(p, "dermis.preprocess", MAX_NAME_BYTES, &g->preprocess)) ||
-        (status = get_string(p, "dermis.class_card", MAX_TEXT_BYTES, &g->class_card)))
+    if ((status = get_string(p, "general.name", MODEL_MAX_NAME, &g->name)) ||
+        (status = get_string(p, "general.license", MODEL_MAX_NAME, &g->license)) ||
+        (status = get_string(p, "dermis.source", MODEL_MAX_TEXT, &g->source)) ||
+        (status = get_string(p, "dermis.source_sha256", MODEL_MAX_NAME, &g->source_sha256)) ||
+        (status = get_string(p, "dermis.preprocess", MODEL_MAX_NAME, &g->preprocess)) ||
+        (status = get_string(p, "dermis.class_card", MODEL_MAX_TEXT, &g->class_card)))
         return status;
     const value *v;
     if ((status = get(p, "dermis.classes", GGUF_ARRAY, GGUF_STRING, false, &v)) || !v)
@@ -255,7 +235,7 @@ static dermis_status read_texts(parser *p)
         return no_memory(p);
     base_reader r = payload(p, v);
     for (uint64_t i = 0; i < v->count && !status; i++)
-        status = take_string(p, &r, MAX_NAME_BYTES, "dermis.classes", &m->classes[i]);
+        status = take_string(p, &r, MODEL_MAX_NAME, "dermis.classes", &m->classes[i]);
     g->classes = m->classes;
     g->class_count = (uint32_t)v->count;
     return status;
@@ -310,7 +290,7 @@ static dermis_status read_nodes(parser *p)
         if (!s || !model_op_parse(text, &node->op))
             return invalid(p, "node %llu has an operator that this version does not know",
                            (unsigned long long)i);
-        if ((status = take_string(p, &name, MAX_NAME_BYTES, "dermis.graph.name", &node->name)) ||
+        if ((status = take_string(p, &name, MODEL_MAX_NAME, "dermis.graph.name", &node->name)) ||
             (status = read_attributes(p, node, &i32, &f32)))
             return status;
         node->input_count = base_read_u32(&count);
@@ -350,7 +330,7 @@ static dermis_status read_layers(parser *p)
     for (uint64_t i = 0; i < names->count && !status; i++) {
         m->layers[i].node = base_read_u32(&node);
         m->layers[i].after_activation = base_read_u8(&flag) != 0;
-        status = take_string(p, &name, MAX_NAME_BYTES, "dermis.layers.name", &m->layers[i].name);
+        status = take_string(p, &name, MODEL_MAX_NAME, "dermis.layers.name", &m->layers[i].name);
     }
     m->graph.layers = m->layers;
     m->graph.layer_count = (uint32_t)names->count;
@@ -368,15 +348,17 @@ static bool parse_tensor_name(const uint8_t *s, size_t n, uint32_t nodes, uint32
     memcpy(text, s, n);
     text[n] = 0;
     unsigned index;
-    int used = 0;
-    if (sscanf(text, "node.%9u.%n", &index, &used) != 1 || used == 0 || index >= nodes)
+    if (sscanf(text, "node.%9u.", &index) != 1 || index >= nodes)
         return false;
-    for (int i = 0; i < MODEL_ROLE_COUNT; i++)
-        if (strcmp(text + used, model_role_names[i]) == 0) {
+    for (int i = 0; i < MODEL_ROLE_COUNT; i++) {
+        char only[sizeof text]; /* one spelling: no sign, blank or leading zero */
+        snprintf(only, sizeof only, "node.%u.%s", index, model_role_names[i]);
+        if (strcmp(text, only) == 0) {
             *node = index;
             *role = i;
             return true;
         }
+    }
     return false;
 }
 
@@ -384,7 +366,7 @@ static dermis_status read_tensor(parser *p, uint64_t *next_offset, model_tensor 
                                  uint32_t *node, int *role)
 {
     size_t n = 0;
-    const uint8_t *name = read_text(&p->in, MAX_NAME_BYTES, &n);
+    const uint8_t *name = read_text(&p->in, MODEL_MAX_NAME, &n);
     uint32_t dimensions = base_read_u32(&p->in);
     if (!name || dimensions > 4 || !parse_tensor_name(name, n, p->m->graph.node_count, node, role))
         return invalid(p, "a tensor's description is cut short or has a name that belongs nowhere");
@@ -460,7 +442,7 @@ static dermis_status parse(parser *p)
         return no_memory(p);
     const char *architecture = NULL;
     uint32_t format = 0, alignment = 0;
-    if ((status = get_string(p, "general.architecture", MAX_NAME_BYTES, &architecture)))
+    if ((status = get_string(p, "general.architecture", MODEL_MAX_NAME, &architecture)))
         return status;
     if (!architecture || strcmp(architecture, "dermis") != 0)
         return invalid(p, "a GGUF file of the architecture %s, not dermis",

@@ -5,6 +5,19 @@
 
 const char *const model_role_names[MODEL_ROLE_COUNT] = {"weight", "bias", "scale", "shift"};
 
+bool model_text_valid(const char *text, size_t n, size_t most)
+{
+    if (n > most)
+        return false;
+    for (size_t at = 0, length; at < n; at += length) {
+        length = most == MODEL_MAX_TEXT ? base_utf8_next(text + at, n - at)
+                                        : base_utf8_next_printable(text + at, n - at);
+        if (length == 0 || text[at] == 0)
+            return false;
+    }
+    return true;
+}
+
 typedef struct writer {
     FILE *file;
     uint64_t at; /* bytes written */
@@ -226,10 +239,45 @@ static void put_tensors(writer *w, const model_graph *g, bool data)
         }
 }
 
+static dermis_status check_text(const char *text, size_t most, const char *what, dermis_error *err)
+{
+    if (!text || model_text_valid(text, strlen(text), most))
+        return DERMIS_OK;
+    return base_fail(err, DERMIS_E_MODEL_INVALID,
+                     "%s is longer than %zu bytes, not UTF-8, or has control characters: %.60s", what,
+                     most, text);
+}
+
+/* What the reader would refuse is not written. */
+static dermis_status check_texts(const model_graph *g, dermis_error *err)
+{
+    const struct {
+        const char *text, *what;
+        size_t most;
+    } single[] = {{g->name, "the model's name", MODEL_MAX_NAME},
+                  {g->license, "the licence", MODEL_MAX_NAME},
+                  {g->source, "the source", MODEL_MAX_TEXT},
+                  {g->source_sha256, "the source's checksum", MODEL_MAX_NAME},
+                  {g->preprocess, "the preprocessing", MODEL_MAX_NAME},
+                  {g->class_card, "the class card", MODEL_MAX_TEXT}};
+    dermis_status status = DERMIS_OK;
+    for (size_t i = 0; !status && i < sizeof single / sizeof *single; i++)
+        status = check_text(single[i].text, single[i].most, single[i].what, err);
+    for (uint32_t i = 0; !status && i < g->node_count; i++)
+        status = check_text(g->nodes[i].name, MODEL_MAX_NAME, "a node's name", err);
+    for (uint32_t i = 0; !status && i < g->layer_count; i++)
+        status = check_text(g->layers[i].name, MODEL_MAX_NAME, "a layer's name", err);
+    for (uint32_t i = 0; !status && i < g->class_count; i++)
+        status = check_text(g->classes[i], MODEL_MAX_NAME, "a class's name", err);
+    return status;
+}
+
 dermis_status model_write(const model_graph *g, const char *path, dermis_error *err)
 {
     base_out out;
-    dermis_status status = base_out_open(path, &out, err);
+    dermis_status status = check_texts(g, err);
+    if (status == DERMIS_OK)
+        status = base_out_open(path, &out, err);
     if (status != DERMIS_OK)
         return status;
     uint64_t tensors = 0;

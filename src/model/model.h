@@ -14,6 +14,8 @@
 #define MODEL_MAX_ELEMENTS ((size_t)1 << 28) /* of one activation tensor: 1 GiB of floats */
 #define MODEL_MAX_CLASSES 65536
 #define MODEL_MAX_INPUTS 1024              /* of one node: concatenations */
+#define MODEL_MAX_NAME   1024              /* bytes: of a layer, a class, the licence */
+#define MODEL_MAX_TEXT   ((size_t)1 << 20) /* bytes: of a class card, the source */
 
 typedef struct model_shape {
     uint32_t h, w, c;
@@ -155,7 +157,7 @@ uint64_t model_node_macs(const model_graph *graph, uint32_t node);
 typedef struct model model; /* immutable; shared by any number of threads */
 
 dermis_status model_open(const char *path, model **out, dermis_error *err);
-/* From memory that the caller keeps (fuzzing, tests). */
+/* From memory that the caller keeps, aligned as base_alloc gives it (fuzzing, tests). */
 dermis_status model_open_memory(const void *data, size_t size, model **out, dermis_error *err);
 void model_close(model *m);
 const model_graph *model_get_graph(const model *m);
@@ -163,7 +165,7 @@ size_t model_file_bytes(const model *m);
 /* DERMIS_E_MODEL_CHANGED when the file was written over since it was opened. */
 dermis_status model_check_unchanged(const model *m, dermis_error *err);
 
-/* Writes a checked graph as GGUF. */
+/* Writes a checked graph as GGUF; texts that model_open would not take are refused. */
 dermis_status model_write(const model_graph *graph, const char *path, dermis_error *err);
 
 /* ---- layouts: plain arrays to the file's blocks of 16 (see kernels.h) ---- */

@@ -2,7 +2,8 @@
 
 - a layer includes only itself and what stands below it (docs/architecture.md draws the order);
 - no source is over 800 lines, tables excepted (named below);
-- every global symbol of a layer's library has the layer's prefix.
+- every global symbol of a layer's library has the layer's prefix;
+- docs/model-format.md names every operator and attribute of model/ops.c and every key of reader and writer.
 
 Usage: check_house.py SOURCE_ROOT BUILD_ROOT
 """
@@ -81,9 +82,26 @@ def symbols(build):
                     yield f"{library.name}: the symbol {name} lacks the prefix {prefixes[0]}"
 
 
+def model_format(root):
+    page = (root / "docs" / "model-format.md").read_text(encoding="utf-8")
+    source = {name: (root / "src" / "model" / name).read_text(encoding="utf-8")
+              for name in ("ops.c", "gguf_read.c", "gguf_write.c")}
+    names = set(re.findall(r'\[MODEL_\w+\] = (?:ROW\(|\{)"(\w+)"', source["ops.c"]))
+    attributes = set(re.findall(r'\b(?:INT|FLOAT)\("(\w+)"', source["ops.c"]))
+    keys = {key for text in source.values() for key in re.findall(r'"((?:general|dermis)\.[\w.]+)"', text)}
+    roles = set(re.findall(r'"(\w+)"', re.search(r"model_role_names\[.*?;", source["gguf_write.c"], re.S).group()))
+    if len(names) < 15 or len(attributes) < 30 or len(keys) < 20 or len(roles) < 4:
+        yield "tests/check_house.py: no longer finds the operators, attributes or keys of src/model"
+    for name in sorted(names | attributes | keys | roles):
+        if f"`{name}`" not in page:
+            yield f"docs/model-format.md: does not name `{name}`"
+    for key in sorted(set(re.findall(r"`((?:general|dermis)\.\w[\w.]+)`", page)) - keys):
+        yield f"docs/model-format.md: names `{key}`, which src/model does not know"
+
+
 def main():
     root, build = Path(sys.argv[1]), Path(sys.argv[2])
-    faults = [*layering(root), *lengths(root), *symbols(build)]
+    faults = [*layering(root), *lengths(root), *symbols(build), *model_format(root)]
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")

@@ -67,7 +67,7 @@ static double worst(const float *a, const float *b, size_t count) {
 }
 
 typedef struct context {
-    const char *folder, *name, *how;
+    const char *folder, *name, *how, *answer; /* answer: file of the probabilities */
     json_t *expected;
     const model_graph *graph;
     double probabilities, map, tensors; /* worst seen */
@@ -151,7 +151,7 @@ static void compare(context *c, kernels_level level, unsigned threads, bool keep
         c->failures++;
         goto out;
     }
-    array input = npy_read(c->folder, "input.npy"), want = npy_read(c->folder, "probabilities.npy");
+    array input = npy_read(c->folder, "input.npy"), want = npy_read(c->folder, c->answer);
     model_shape in = c->graph->nodes[0].out;
     size_t count;
     if (input.count == (size_t)in.h * in.w * in.c) {
@@ -185,14 +185,15 @@ static void warn(void *unused, const char *text) {
     print_message("  warning: %s\n", text);
 }
 
-static void golden(void **state) {
-    const char *folder = *state;
+/* `file`: what Keras says, with the model's weights as they are or rounded as --type f16 does. */
+static void golden_of(const char *folder, const char *file) {
     char path[640], in[640], out[640];
-    context c = {.folder = folder, .name = strrchr(folder, '/') + 1, .how = ""};
-    snprintf(path, sizeof path, "%s/expected.json", folder);
+    context c = {.folder = folder, .name = strrchr(folder, '/') + 1, .how = "", .answer = "probabilities.npy"};
+    snprintf(path, sizeof path, "%s/%s", folder, file);
     json_error_t problem;
     c.expected = json_load_file(path, 0, &problem);
     if (!c.expected) fail_msg("%s: %s", path, problem.text);
+    if (string(c.expected, "probabilities")) c.answer = string(c.expected, "probabilities");
     snprintf(in, sizeof in, "%s/%s", folder, string(c.expected, "file"));
     snprintf(out, sizeof out, "%s/%s.gguf", scratch, c.name);
     import_options options = {.in = in, .out = out, .preprocess = string(c.expected, "preprocess"),
@@ -214,12 +215,19 @@ static void golden(void **state) {
             compare(&c, level, threads, false);
             if (threads == 1) compare(&c, level, threads, true);
         }
-    print_message("%-32s probabilities %.1e  map %.1e  tensors %.1e\n", c.name, c.probabilities, c.map,
-                  c.tensors);
+    print_message("%-32s %s  probabilities %.1e  map %.1e  tensors %.1e\n", c.name, string(c.expected, "type"),
+                  c.probabilities, c.map, c.tensors);
     model_close(m);
     unlink(out);
     json_decref(c.expected);
     if (c.failures) fail_msg("%s: %u comparisons failed", c.name, c.failures);
+}
+
+static void golden(void **state) {
+    char path[640];
+    golden_of(*state, "expected.json");
+    snprintf(path, sizeof path, "%s/expected-f16.json", (const char *)*state);
+    if (access(path, F_OK) == 0) golden_of(*state, "expected-f16.json");
 }
 
 static int not_hidden(const struct dirent *entry) { return entry->d_name[0] != '.'; }

@@ -20,6 +20,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from report import Table, machine
+
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "bench"
 VENV = WORK / "venv"
@@ -81,13 +83,6 @@ def measure(engine, path, threads, repeat, cpu):
             "peak_rss_bytes": out["peak_rss_bytes"]}
 
 
-def cpu_name():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown CPU"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
@@ -97,6 +92,7 @@ def main():
     parser.add_argument("--type", default="f32", help="dermis's weights: f32 or f16 (f32)")
     parser.add_argument("--cpu", choices=["avx2"], help="hold dermis and OpenVINO to this level")
     parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--write", metavar="NAME", help="put the table between NAME's markers in docs/performance.md")
     options = parser.parse_args()
     ensure_venv()
 
@@ -105,10 +101,11 @@ def main():
         peers = [p for p in peers if p == "openvino"]
     engines = ["dermis", *peers]
     files = prepare(options.model, options.type)
-    print(f"{options.model.name}, {cpu_name()}, {os.cpu_count()} CPUs; {options.rounds} rounds of {options.repeat}"
-          + (f"; held to {options.cpu}" if options.cpu else ""))
-    print("\n| threads | engine | median ms | least ms | load ms | peak MB | median / dermis |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(f"{options.model.name}, {machine()}; {options.rounds} rounds of {options.repeat}"
+          + (f"; held to {options.cpu}" if options.cpu else "") + "\n")
+    table = Table(options.write)
+    table.line("| threads | engine | median ms | least ms | load ms | peak MB | median / dermis |")
+    table.line("| --- | --- | --- | --- | --- | --- | --- |")
     for threads in map(int, options.threads.split(",")):
         rounds = {engine: [] for engine in engines}
         for _ in range(options.rounds):
@@ -122,8 +119,8 @@ def main():
             load = f"{statistics.median(loads):.0f}" if loads else "-"
             least = min(r["min"] for r in rounds[engine])
             peak = max(r["peak_rss_bytes"] for r in rounds[engine]) / 1e6
-            print(f"| {threads} | {engine} | {median:.2f} | {least:.2f} | {load} | {peak:.0f} | {median / base:.2f} |",
-                  flush=True)
+            table.line(f"| {threads} | {engine} | {median:.2f} | {least:.2f} | {load} | {peak:.0f} | {median / base:.2f} |")
+    table.close()
 
 
 if __name__ == "__main__":

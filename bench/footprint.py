@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from report import Table
+
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "build" / "bench" / "12mp.jpg"
 
@@ -41,11 +43,13 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", metavar="NAME", help="put the table between NAME's markers in docs/performance.md")
     options = parser.parse_args()
+    table = Table(options.write)
     if not PHOTO.exists():
         make_photo()
-    print("| model | peak resident MB | wall ms | decode ms | run ms | map ms | start-up and rest ms |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    table.line("| model | peak resident MB | wall ms | decode ms | run ms | map ms | start-up and rest ms |")
+    table.line("| --- | --- | --- | --- | --- | --- | --- |")
     for model in options.models:
         command = [str(ROOT / "build/dermis"), "predict", "-m", model, "--json", "--threads", str(options.threads),
                    str(PHOTO)]
@@ -58,7 +62,8 @@ def main():
             rest = wall - timing["decode"] - timing["run"] - timing["cam"]
             rows.append((peak / 1e6, wall, timing["decode"], timing["run"], timing["cam"], rest))
         middle = [statistics.median(column) for column in zip(*rows)]
-        print(f"| {Path(model).name} | " + " | ".join(f"{value:.1f}" for value in middle) + " |", flush=True)
+        table.line(f"| {Path(model).name} | " + " | ".join(f"{value:.1f}" for value in middle) + " |")
+    table.close()
 
 
 if __name__ == "__main__":

@@ -595,8 +595,9 @@ static void test_cut_while_read(void **state)
     close(ends[1]);
     char text[256] = "";
     ssize_t n = read(ends[0], text, sizeof text - 1);
-    int status;
-    assert_true(n > 0 && waitpid(child, &status, 0) == child);
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(n > 0);
     close(ends[0]);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), base_status_exit(DERMIS_E_MODEL_CHANGED));

@@ -10,7 +10,7 @@ if ! "$venv/bin/python" -c 'import tensorflow' 2>/dev/null; then
     "$venv/bin/pip" install -q --disable-pip-version-check -r tests/golden/requirements.txt
 fi
 out=build/golden-full
-if [ ! -f "$out/efficientnet-v2-s-300/expected.json" ]; then
+if [ ! -f "$out/EfficientNetV2S-300/expected.json" ]; then
     "$venv/bin/python" tests/golden/full.py "$out" --photos "${PHOTOS:-examples}"
 fi
 build/tests/test_golden "$out"

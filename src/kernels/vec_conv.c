@@ -15,6 +15,11 @@
 #define BLOCKS 1
 #endif
 
+/* Bytes from a weight to the one fetched beside it: weights of a whole network come from the third
+ * cache or from memory, at the first tile of a task, and the processor's own prefetching ends at
+ * each page. */
+#define AHEAD 2048
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void finish(const kernels_tile *t, const vec *acc, unsigned r, unsigned vectors)
@@ -61,8 +66,10 @@ INLINE void tile(const kernels_tile *t, const unsigned rows, const unsigned bloc
             for (unsigned v = 0; v < vectors; v++)
                 x[v] = vec_load_weight(w[v / VEC_BLOCK], v % VEC_BLOCK * VEC_LANES, type);
             VEC_UNROLL
-            for (unsigned b = 0; b < blocks; b++)
+            for (unsigned b = 0; b < blocks; b++) {
+                __builtin_prefetch(w[b] + AHEAD);
                 w[b] += KERNELS_BLOCK * size;
+            }
             VEC_UNROLL
             for (unsigned r = 0; r < rows; r++) {
                 vec a = vec_set1(in[r][k]);

@@ -157,6 +157,11 @@ typedef struct base_out {
 dermis_status base_out_open(const char *path, base_out *out, dermis_error *err);
 dermis_status base_out_commit(base_out *out, dermis_error *err); /* on failure: as after abort */
 void base_out_abort(base_out *out);
+/* From now on an end by SIGINT, SIGTERM, SIGHUP or SIGXCPU (by SIGBUS with base_map_guard_install)
+ * removes the temporary files that stand. Called by programs, never by the library. */
+void base_out_guard_install(void);
+/* Removes what the dead process of this id left of its output `path`. */
+void base_out_clean(const char *path, int process);
 
 /* ---- log: one line to standard error, level first ---- */
 

@@ -1,9 +1,12 @@
 /* file.c - mapped files, whole files, and output files that appear whole or not at all. */
 #include "base/base.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -76,9 +79,57 @@ dermis_status base_map_check(const base_map *map, const char *path, dermis_error
     return DERMIS_OK;
 }
 
+/* Temporary files that stand now, for a signal's handler to remove. A slot is taken and given back
+ * by one exchange; what finds none free (many threads writing) goes without. */
+static char *_Atomic pending[16];
+
+static void remember(char *temporary)
+{
+    for (size_t i = 0; i < sizeof pending / sizeof *pending; i++) {
+        char *none = NULL;
+        if (atomic_compare_exchange_strong(&pending[i], &none, temporary))
+            return;
+    }
+}
+
+static void forget(char *temporary)
+{
+    for (size_t i = 0; temporary && i < sizeof pending / sizeof *pending; i++) {
+        char *it = temporary;
+        if (atomic_compare_exchange_strong(&pending[i], &it, NULL))
+            return;
+    }
+}
+
+static void unlink_pending(void) /* only what a signal handler may do */
+{
+    for (size_t i = 0; i < sizeof pending / sizeof *pending; i++) {
+        const char *temporary = atomic_load(&pending[i]);
+        if (temporary)
+            unlink(temporary);
+    }
+}
+
+static void on_end(int signal_number)
+{
+    unlink_pending();
+    raise(signal_number); /* its default answer by now (SA_RESETHAND), when this one returns */
+}
+
+void base_out_guard_install(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
+    struct sigaction action = {.sa_handler = on_end, .sa_flags = (int)SA_RESETHAND}, now;
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL) /* nohup ignores */
+            sigaction(signals[i], &action, NULL);
+}
+
 static void on_sigbus(int signal_number)
 {
     (void)signal_number;
+    unlink_pending();
     static const char text[] = "dermis: a mapped file (the model) was cut short while in use; put "
                                "a new model in place by renaming it\n";
     ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
@@ -166,15 +217,14 @@ dermis_status base_out_open(const char *path, base_out *out, dermis_error *err)
     const char *place = real ? real : path;
     size_t n = strlen(place);
     base_out o = {.path = base_strdup(BASE_TAG_BASE, place),
-                  .temporary = base_alloc(BASE_TAG_BASE, n + 16)};
+                  .temporary = base_alloc(BASE_TAG_BASE, n + 24)};
     dermis_status status = DERMIS_OK;
     int fd = -1;
     if (!o.path || !o.temporary) {
         status = base_fail(err, DERMIS_E_MEMORY, "%s: not enough memory", path);
         goto fail;
     }
-    memcpy(o.temporary, place, n);
-    memcpy(o.temporary + n, ".XXXXXX", 8);
+    snprintf(o.temporary, n + 24, "%s.%d.XXXXXX", place, (int)getpid());
     fd = mkstemp(o.temporary);
     if (fd < 0) {
         status = fail_errno(err, path, "create");
@@ -188,6 +238,7 @@ dermis_status base_out_open(const char *path, base_out *out, dermis_error *err)
         close(fd);
         goto fail;
     }
+    remember(o.temporary);
     *out = o;
     free(real);
     return DERMIS_OK;
@@ -200,6 +251,7 @@ fail:
 
 static void out_release(base_out *out)
 {
+    forget(out->temporary);
     base_free(out->path);
     base_free(out->temporary);
     *out = (base_out){0};
@@ -232,4 +284,20 @@ void base_out_abort(base_out *out)
     fclose(out->file);
     unlink(out->temporary);
     out_release(out);
+}
+
+void base_out_clean(const char *path, int process)
+{
+    char *real = realpath(path, NULL), folder[PATH_MAX], start[NAME_MAX + 24];
+    const char *place = real ? real : path, *slash = strrchr(place, '/');
+    const struct dirent *entry;
+    int n = snprintf(start, sizeof start, "%s.%d.", slash ? slash + 1 : place, process);
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - place) + 1 : 1, slash ? place : ".");
+    DIR *all = n > 0 && (size_t)n < sizeof start ? opendir(folder) : NULL;
+    while (all && (entry = readdir(all)))
+        if (strncmp(entry->d_name, start, (size_t)n) == 0 && strlen(entry->d_name + n) == 6)
+            unlinkat(dirfd(all), entry->d_name, 0);
+    if (all)
+        closedir(all);
+    free(real);
 }

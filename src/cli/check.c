@@ -100,7 +100,8 @@ static dermis_status try_converter(dermis_error *err)
 {
     char *arguments[] = {"--help", NULL};
     int exit_code = 0;
-    dermis_status status = cli_run_converter(arguments, true, &exit_code, err);
+    const cli_conversion job = {.arguments = arguments, .silent = true};
+    dermis_status status = cli_run_converter(&job, &exit_code, err);
     if (status == DERMIS_OK && exit_code != 0)
         status = base_fail(err, DERMIS_E_CONVERTER, "the converter does not start: it ended with %d",
                            exit_code);

@@ -58,10 +58,16 @@ char *cli_beside_program(const char *const *candidates);
 /* The model to use: `given`, DERMIS_MODEL, or the bundled one; a Keras file is converted once into
  * the user's cache. *out is to be freed with base_free. */
 dermis_status cli_find_model(const char *given, char **out, dermis_error *err);
-/* Runs dermis-convert with these arguments (without argv[0], NULL-terminated) and waits; `silent`
- * throws away what it prints to standard output. */
-dermis_status cli_run_converter(char *const *arguments, bool silent, int *exit_code,
-                                dermis_error *err);
+/* One run of dermis-convert. */
+typedef struct cli_conversion {
+    char *const *arguments; /* without argv[0], NULL-terminated */
+    const char *in, *out;   /* among them, or NULL: for messages, and for what a dead one leaves */
+    bool silent;            /* throw away what it prints to standard output */
+    char *complaint;        /* or NULL: takes its error, in the place of standard error */
+    size_t complaint_size;
+} cli_conversion;
+/* Runs it and waits. An error of its own is *exit_code, its death is a failure of this call. */
+dermis_status cli_run_converter(const cli_conversion *job, int *exit_code, dermis_error *err);
 
 /* Writes a float32 array as .npy (version 1.0, C order) of `dimensions` extents. */
 dermis_status cli_write_npy(const char *path, const float *data, const uint32_t *shape,

@@ -34,6 +34,7 @@ int main(int argc, char **argv)
         return cli_end(0);
     }
     base_map_guard_install();
+    base_out_guard_install();
     /* pictures' buffers go back to the system when freed: the allocator must not learn to keep them */
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)

@@ -75,7 +75,12 @@ static void no_network(void)
 void jail_enter(uint64_t memory_bytes, uint64_t cpu_seconds)
 {
     limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_CPU, cpu_seconds);
+    limit(RLIMIT_CPU, cpu_seconds + 2); /* at the hard limit comes SIGKILL */
+    struct rlimit time;
+    if (getrlimit(RLIMIT_CPU, &time) == 0 && cpu_seconds < time.rlim_cur) {
+        time.rlim_cur = cpu_seconds; /* at the soft one SIGXCPU, which says what it was */
+        setrlimit(RLIMIT_CPU, &time);
+    }
 #ifndef JAIL_OFF
     limit(RLIMIT_AS, memory_bytes);
     no_network();

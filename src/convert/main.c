@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LEAST_MEMORY_MB 48 /* program, libraries and stack take 25; the help says it too */
+
 static const char usage[] =
     "usage: dermis-convert IN OUT.gguf [options]\n"
     "\n"
@@ -66,6 +68,34 @@ static int fail(dermis_status status, const char *text)
     return base_status_exit(status);
 }
 
+/* Addresses in use at most so far, bytes; 0 where unknown. */
+static uint64_t most_addresses(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    unsigned long long kb = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmPeak: %llu", &kb) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kb << 10;
+}
+
+/* Where memory ends libhdf5 and libzip speak of a damaged file. */
+static int fail_import(const dermis_error *err, uint64_t memory_bytes)
+{
+    char text[DERMIS_ERROR_TEXT_BYTES + 80];
+    if (err->status == DERMIS_E_MEMORY)
+        snprintf(text, sizeof text, "%s; allow more with --memory MB", err->text);
+    else if (err->status == DERMIS_E_MODEL_INVALID && most_addresses() > memory_bytes / 2)
+        snprintf(text, sizeof text, "%s (or it takes more than --memory %llu)", err->text,
+                 (unsigned long long)(memory_bytes >> 20));
+    else
+        snprintf(text, sizeof text, "%s", err->text);
+    return fail(err->status, text);
+}
+
 /* What was printed must have arrived. */
 static int end(void)
 {
@@ -74,13 +104,13 @@ static int end(void)
     return fail(DERMIS_E_IO, "standard output: cannot write");
 }
 
-static bool parse_number(const char *text, uint64_t most, uint64_t *out)
+static bool parse_number(const char *text, uint64_t least, uint64_t most, uint64_t *out)
 {
     char *end;
     if (*text < '0' || *text > '9')
         return false;
     unsigned long long v = strtoull(text, &end, 10);
-    if (*end || v < 1 || v > most)
+    if (*end || v < least || v > most)
         return false;
     *out = v;
     return true;
@@ -154,10 +184,10 @@ int main(int argc, char **argv)
             o.license = optarg;
             break;
         case MEMORY:
-            good = parse_number(optarg, 1 << 20, &memory_mb);
+            good = parse_number(optarg, LEAST_MEMORY_MB, 1 << 20, &memory_mb);
             break;
         case TIME:
-            good = parse_number(optarg, 1 << 20, &seconds);
+            good = parse_number(optarg, 1, 1 << 20, &seconds);
             break;
         case QUIET:
             quiet = true;
@@ -190,13 +220,14 @@ int main(int argc, char **argv)
     struct stat st;
     if (memory_mb == 0) /* weights as read, as packed, and the unpacked zip entry */
         memory_mb = 1024 + (stat(o.in, &st) == 0 ? 4 * ((uint64_t)st.st_size >> 20) : 0);
+    base_out_guard_install();
     jail_enter(memory_mb << 20, seconds);
     if (!quiet && isatty(2))
         o.progress = show_progress;
     import_summary summary;
     dermis_status status = import_run(&o, &summary, &err);
     if (status != DERMIS_OK)
-        return fail(status, err.text);
+        return fail_import(&err, memory_mb << 20);
     clear_progress();
     if (!quiet)
         print_summary(&summary, &o);

@@ -35,6 +35,9 @@ dermis_status import_run(const import_options *options, import_summary *summary,
     if (status != DERMIS_OK) { /* a message in every case: deep helpers only say "no memory" */
         if (mine.status == DERMIS_OK)
             import_fail(c, status, "%s: %s", options->in, base_status_text(status));
+        bool of_file = mine.status != DERMIS_E_USAGE && mine.status != DERMIS_E_IO;
+        if (of_file && !strstr(mine.text, options->in))
+            base_fail_prefix(&mine, "%s", options->in);
         if (err)
             *err = mine;
         return mine.status;

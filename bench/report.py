@@ -24,9 +24,12 @@ class Table:
         self.name = name
         self.lines = []
         if name:
-            command = " ".join(a for a in sys.argv[1:] if not a.startswith("--write"))
-            script = Path(sys.argv[0]).name
-            self.lines.append(f"{date.today()}, {machine()}: `bench/{script} {re.sub(r'/[^ ]*/', '', command)}`\n")
+            arguments = sys.argv[1:]
+            if "--write" in arguments:
+                at = arguments.index("--write")
+                del arguments[at:at + 2]
+            command = " ".join([Path(sys.argv[0]).name] + [Path(a).name if "/" in a else a for a in arguments])
+            self.lines.append(f"{date.today()}, {machine()}: `bench/{command}`\n")
 
     def line(self, text=""):
         print(text, flush=True)

@@ -73,6 +73,16 @@ dermis_status cli_run_converter(const cli_conversion *job, int *exit_code, dermi
 dermis_status cli_write_npy(const char *path, const float *data, const uint32_t *shape,
                             unsigned dimensions, dermis_error *err);
 
+/* ---- names of classes ---- */
+
+typedef struct cli_card cli_card;
+/* Of dermis_model_info.class_card; NULL where there is none to read. `language`: "en", "vi", ...;
+ * NULL: the locale's. */
+cli_card *cli_card_read(const char *json, const char *language);
+/* The class's name in that language, else in English, else in any; NULL: it has none. The card's. */
+const char *cli_card_name(const cli_card *card, uint32_t index);
+void cli_card_free(cli_card *card);
+
 /* ---- memory ---- */
 
 /* The most that can be resident of this process, before any photograph. */

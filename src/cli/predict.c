@@ -34,7 +34,8 @@ static const char *notes(void)
 
 typedef struct predict {
     /* options */
-    const char *model_path, *overlay, *map, *dump, *class_name, *score_name, *layer, *cpu, *colormap;
+    const char *model_path, *overlay, *map, *dump, *class_name, *score_name, *layer, *cpu, *colormap,
+        *language;
     unsigned top, threads;
     float alpha;
     size_t memory_bytes;
@@ -43,6 +44,7 @@ typedef struct predict {
     bool folder; /* outputs name folders */
     dermis_model *model;
     dermis_model_info info;
+    cli_card *card;
     dermis_session *session;
     dermis_score score;
     int32_t class_index; /* -1: the winning one */
@@ -200,7 +202,10 @@ static void print_answer(const predict *p, const char *photo, const float *proba
                 fputs(k < cells ? "█" : "░", stdout);
             fputs("  ", stdout);
         }
-        printf("%s\n", dermis_model_class(p->model, p->order[i]));
+        const char *name = cli_card_name(p->card, p->order[i]);
+        const char *class = dermis_model_class(p->model, p->order[i]);
+        bool more = name && strcmp(name, class) != 0;
+        printf("%s%s%s\n", class, more ? "  " : "", more ? name : "");
     }
     if (map && map->blank)
         printf("  no part of the picture moved the answer (the map is blank)\n");
@@ -211,11 +216,14 @@ static json_t *json_answer(const predict *p, const char *photo, const dermis_pho
                            const double timing[3])
 {
     json_t *predictions = json_array();
-    for (uint32_t i = 0; i < shown; i++)
+    for (uint32_t i = 0; i < shown; i++) {
+        uint32_t index = p->order[i];
         json_array_append_new(predictions,
-                              json_pack("{s:i, s:s, s:f}", "index", (int)p->order[i], "class",
-                                        dermis_model_class(p->model, p->order[i]), "probability",
-                                        (double)probabilities[p->order[i]]));
+                              json_pack("{s:i, s:s, s:s*, s:f}", "index", (int)index, "class",
+                                        dermis_model_class(p->model, index), "name",
+                                        cli_card_name(p->card, index), "probability",
+                                        (double)probabilities[index]));
+    }
     json_t *cam = map ? json_pack("{s:s, s:s, s:s, s:b}", "method", map->method, "layer", map->layer,
                                   "class", dermis_model_class(p->model, map->class_index), "blank",
                                   map->blank)
@@ -322,6 +330,7 @@ static dermis_status open_all(predict *p, dermis_error *err)
     if (status != DERMIS_OK)
         return status;
     dermis_model_get_info(p->model, &p->info);
+    p->card = cli_card_read(p->info.class_card, p->language);
     if (!p->info.cam_layer && !p->layer && (p->overlay || p->map))
         return base_fail(err, DERMIS_E_USAGE, "the model has no convolution to explain: leave out "
                                               "--overlay and --map");
@@ -368,6 +377,7 @@ static int run(const cli_command *self, int argc, char **argv)
         {"class", 0, CLI_TEXT, &p.class_name, "NAME", "explain this class, by name or number (the likeliest)", 0, 0},
         {"score", 0, CLI_TEXT, &p.score_name, "WHAT", "explain the probability or the logit (probability)", 0, 0},
         {"layer", 0, CLI_TEXT, &p.layer, "NAME", "explain at this convolution (the last one)", 0, 0},
+        {"lang", 0, CLI_TEXT, &p.language, "LANG", "language of the classes' names: en, vi (the locale's)", 0, 0},
         {"colormap", 0, CLI_TEXT, &p.colormap, "NAME", "jet, turbo, viridis or inferno (jet)", 0, 0},
         {"alpha", 0, CLI_REAL, &p.alpha, "A", "share of heat in the overlay, 0..1 (0.4)", 0, 1},
         {"threads", 0, CLI_NUMBER, &p.threads, "N", "threads (as many as CPUs)", 1, 256},
@@ -396,15 +406,20 @@ static int run(const cli_command *self, int argc, char **argv)
         return cli_report(&err);
     }
     p.answers = json_array();
-    if (check_outputs(&p, argv + 1, photos, &err) != DERMIS_OK || open_all(&p, &err) != DERMIS_OK || make_folders(&p, &err) != DERMIS_OK) {
+    bool ready = check_outputs(&p, argv + 1, photos, &err) == DERMIS_OK &&
+                 open_all(&p, &err) == DERMIS_OK && make_folders(&p, &err) == DERMIS_OK;
+    if (!ready) {
         exit_code = cli_report(&err);
-        goto out;
+        if (err.status == DERMIS_E_USAGE)
+            goto out;
     }
     for (int i = 0; i < photos; i++) {
-        if (one_photo(&p, argv[1 + i], &err) == DERMIS_OK)
-            continue;
-        int failed = cli_report(&err);
-        exit_code = exit_code ? exit_code : failed;
+        if (ready) {
+            if (one_photo(&p, argv[1 + i], &err) == DERMIS_OK)
+                continue;
+            int failed = cli_report(&err);
+            exit_code = exit_code ? exit_code : failed;
+        }
         json_array_append_new(p.answers,
                               json_pack("{s:o, s:{s:s, s:o}}", "file", json_text(argv[1 + i]),
                                         "error", "code", base_status_name(err.status), "message",
@@ -418,6 +433,7 @@ out:
     json_decref(p.answers);
     dermis_session_close(p.session);
     dermis_model_close(p.model);
+    cli_card_free(p.card);
     base_free(p.order);
     return cli_end(exit_code);
 }

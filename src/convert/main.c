@@ -222,7 +222,8 @@ int main(int argc, char **argv)
         memory_mb = 1024 + (stat(o.in, &st) == 0 ? 4 * ((uint64_t)st.st_size >> 20) : 0);
     base_out_guard_install();
     jail_enter(memory_mb << 20, seconds);
-    if (!quiet && isatty(2))
+    const char *term = getenv("TERM");
+    if (!quiet && isatty(2) && !(term && !strcmp(term, "dumb")))
         o.progress = show_progress;
     import_summary summary;
     dermis_status status = import_run(&o, &summary, &err);

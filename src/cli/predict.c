@@ -21,7 +21,7 @@ static const char *notes(void)
         "PHOTO is a JPEG, PNG or WebP file, or - for standard input. With several photographs\n"
         "--overlay, --map and --dump-input name a folder (made if it is not there) and the files in\n"
         "it are called after the photographs: stem.png, stem.npy. Two outputs of one name, or one over\n"
-        "its photograph, are refused before anything is written.\n\n"
+        "a photograph, are refused before anything is written.\n\n"
         "Limits: %zu MiB a file, %g million pixels, sides of %u, %u scans of a JPEG; %zu MiB for\n"
         "decoding where --memory does not say otherwise.\n"
         "Exit code: 0, or the first failure's (2 usage, 3 no such file, 4 reading or writing, 6 not a\n"
@@ -127,32 +127,54 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static bool same_file(const char *a, const char *b)
+/* Identity of a file; `ino` 0: none. */
+typedef struct identity {
+    dev_t device;
+    ino_t ino;
+} identity;
+
+static identity identity_of(const char *path)
 {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev &&
-           x.st_ino == y.st_ino;
+    struct stat st;
+    bool file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    return file ? (identity){st.st_dev, st.st_ino} : (identity){0, 0};
 }
 
-/* Refuses, before the first run, outputs that would overwrite each other or their photograph. */
+static int by_identity(const void *a, const void *b)
+{
+    const identity *x = a, *y = b;
+    if (x->ino != y->ino)
+        return x->ino < y->ino ? -1 : 1;
+    return x->device < y->device ? -1 : x->device > y->device;
+}
+
+/* Refuses, before the first run, outputs that would overwrite each other or a photograph. */
 static dermis_status check_outputs(const predict *p, char **photos, int count, dermis_error *err)
 {
     const char *const options[] = {p->overlay, p->map, p->dump};
     char **paths = base_calloc(BASE_TAG_CLI, 3 * (size_t)count, sizeof *paths);
+    identity *taken = base_calloc(BASE_TAG_CLI, (size_t)count, sizeof *taken);
     dermis_status status = DERMIS_OK;
     size_t n = 0;
-    if (!paths)
-        return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+    if (!paths || !taken) {
+        status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+        goto out;
+    }
+    for (int i = 0; i < count; i++)
+        taken[i] = identity_of(photos[i]);
+    qsort(taken, (size_t)count, sizeof *taken, by_identity);
     for (int i = 0; i < count && !status; i++)
         for (int k = 0; k < 3 && !status; k++) {
             char path[4096];
+            identity there;
             if (!options[k])
                 continue;
             if (!output_path(p, options[k], photos[i], k == 0 ? ".png" : ".npy", path, sizeof path))
                 status = base_fail(err, DERMIS_E_USAGE, "%s: its output's path is too long", photos[i]);
-            else if (same_file(path, photos[i]))
+            else if ((there = identity_of(path)).ino &&
+                     bsearch(&there, taken, (size_t)count, sizeof *taken, by_identity))
                 status = base_fail(err, DERMIS_E_USAGE,
-                                   "%s: the output would overwrite the photograph; name another",
+                                   "%s: the output would overwrite a photograph; name another",
                                    path);
             else if (!(paths[n] = base_strdup(BASE_TAG_CLI, path)))
                 status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
@@ -166,9 +188,11 @@ static dermis_status check_outputs(const predict *p, char **photos, int count, d
                                "%s: two outputs have this name; give them other folders, or "
                                "photographs of one name one call each",
                                paths[i]);
+out:
     for (size_t i = 0; i < n; i++)
         base_free(paths[i]);
     base_free(paths);
+    base_free(taken);
     return status;
 }
 

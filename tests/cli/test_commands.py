@@ -87,6 +87,22 @@ class Commands(Case):
         with open(copy, "rb") as f:
             self.assertEqual(f.read(), before)
 
+    def test_output_over_another_photograph(self):
+        os.mkdir(self.path("x"))
+        first = shutil.copy(PHOTO, self.path("x", "a.jpg"))
+        second = shutil.copy(PHOTO, self.path("a.png"))
+        error = self.predict("--overlay", self.path(), second, first, code=2)[1]
+        self.assertIn("would overwrite a photograph", error)
+        with open(PHOTO, "rb") as f, open(second, "rb") as g:
+            self.assertEqual(f.read(), g.read())
+
+    def test_json_without_model(self):
+        out, error = self.call("predict", "--json", "-m", self.write("m.gguf", b"GGUF"), PHOTO, "other.jpg", code=9)
+        answers = json.loads(out)
+        self.assertEqual([a["file"] for a in answers], [PHOTO, "other.jpg"])
+        self.assertEqual({a["error"]["code"] for a in answers}, {"model-invalid"})
+        self.assertEqual(len(error.splitlines()), 1)
+
     def test_outputs_without_explanation(self):
         self.assertIn("--no-cam", self.predict("--no-cam", "--map", self.path("m"), PHOTO, code=2)[1])
 

@@ -428,6 +428,10 @@ static dermis_status call_functional(import_context *c, const import_model *m, i
     import_ref in_ref = {0, 0}, out_ref = {0, 0};
     TRY(single_ref(c, m, m->inputs, "inputs", &in_ref));
     TRY(single_ref(c, m, m->outputs, "outputs", &out_ref));
+    if (out_ref.layer == in_ref.layer) { /* whatever call of it the file names */
+        *out = input;
+        return DERMIS_OK;
+    }
     TRY(number_calls(c, m));
     import_frame *frame = import_new(c, 1, sizeof *frame);
     if (!frame)
@@ -453,8 +457,7 @@ static dermis_status call_functional(import_context *c, const import_model *m, i
     if (!stack)
         return DERMIS_E_MEMORY;
     size_t depth = 0;
-    if (out_ref.layer != in_ref.layer)
-        stack[depth++] = out_ref;
+    stack[depth++] = out_ref;
     while (depth > 0) {
         import_ref at = stack[depth - 1];
         const import_layer *l = &m->layers[at.layer];

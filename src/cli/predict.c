@@ -312,6 +312,10 @@ static dermis_status one_photo(predict *p, const char *photo, dermis_error *err)
     at[1] = base_now_ms();
     const float *probabilities = dermis_session_run(p->session);
     at[2] = base_now_ms();
+    if ((status = dermis_session_check(p->session, err)) != DERMIS_OK) {
+        base_fail_prefix(err, "%s", strcmp(photo, "-") == 0 ? "standard input" : photo);
+        goto out;
+    }
     uint32_t shown = dermis_session_top(p->session, p->top, p->order);
     if (!p->no_cam) {
         uint32_t index = p->class_index >= 0 ? (uint32_t)p->class_index : p->order[0];

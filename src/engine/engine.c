@@ -2,6 +2,7 @@
 #include "engine/dermis.h"
 
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -380,6 +381,16 @@ const float *dermis_session_run_timed(dermis_session *s, double *step_ms)
 {
     nn_run_timed(s->run, step_ms);
     return answer(s);
+}
+
+dermis_status dermis_session_check(const dermis_session *s, dermis_error *err)
+{
+    for (uint32_t i = 0; i < s->model->classes; i++)
+        if (!isfinite(s->probabilities[i]))
+            return base_fail(err, DERMIS_E_MODEL_INVALID,
+                             "the model's answer is not a number: its weights are damaged or its "
+                             "numbers overflow; convert it anew from the Keras file");
+    return DERMIS_OK;
 }
 
 uint32_t dermis_session_top(const dermis_session *s, uint32_t n, uint32_t *out)

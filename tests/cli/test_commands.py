@@ -96,6 +96,15 @@ class Commands(Case):
         with open(PHOTO, "rb") as f, open(second, "rb") as g:
             self.assertEqual(f.read(), g.read())
 
+    def test_weights_that_are_not_numbers(self):
+        with open(self.model, "rb") as f:
+            data = f.read()
+        model = self.write("nan.gguf", data[:-256] + b"\xff" * 256)
+        out, error = self.call("predict", "-m", model, PHOTO, code=9)
+        self.assertEqual(out, "")
+        self.assertIn("not a number", error)
+        self.call("check", model, code=9)
+
     def test_json_without_model(self):
         out, error = self.call("predict", "--json", "-m", self.write("m.gguf", b"GGUF"), PHOTO, "other.jpg", code=9)
         answers = json.loads(out)

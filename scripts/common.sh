@@ -5,7 +5,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 # Libraries of dermis and of its converter, compiler and build tools.
 BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libjpeg-dev libpng-dev libwebp-dev
-    libjansson-dev libhdf5-dev libzip-dev"
+    libjansson-dev libhdf5-dev libzip-dev libmicrohttpd-dev libsqlite3-dev libsodium-dev libminizip-dev"
 # Beside them, what the tests use.
 TEST_PACKAGES="libcmocka-dev python3 python3-venv binutils clang libclang-rt-14-dev"
 

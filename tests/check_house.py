@@ -22,7 +22,10 @@ BELOW = {  # layer: the layers that it may include beside itself
     "engine": {"cam", "nn", "image", "model", "kernels", "base"},
     "import": {"model", "base"},
     "convert": {"import", "model", "base"},
-    "cli": {"engine", "base"},
+    "http": {"base"},
+    "store": {"base"},
+    "server": {"http", "store", "engine", "base"},
+    "cli": {"server", "store", "engine", "base"},
 }
 PREFIXES = {"engine": ("dermis_",), "base": ("base_",)}
 PROGRAMS = {"convert", "cli"}  # no library, so no symbols for others

@@ -69,6 +69,9 @@ typedef enum base_tag {
     BASE_TAG_IMAGE,
     BASE_TAG_ENGINE,
     BASE_TAG_IMPORT,
+    BASE_TAG_HTTP,
+    BASE_TAG_STORE,
+    BASE_TAG_SERVER,
     BASE_TAG_CLI,
     BASE_TAG_COUNT
 } base_tag;

@@ -9,7 +9,7 @@
 #define DERMIS_STATUS_LIST(X)                                                                      \
     X(DERMIS_OK, "ok", "success", 200, 0)                                                          \
     X(DERMIS_E_USAGE, "usage", "wrong use of the command or function", 400, 2)                     \
-    X(DERMIS_E_NOT_FOUND, "not-found", "no such file", 404, 3)                                     \
+    X(DERMIS_E_NOT_FOUND, "not-found", "there is no such thing", 404, 3)                                     \
     X(DERMIS_E_IO, "io", "reading or writing failed", 500, 4)                                      \
     X(DERMIS_E_MEMORY, "out-of-memory", "not enough memory", 503, 5)                               \
     X(DERMIS_E_NOT_PICTURE, "not-a-picture", "not a picture that can be read here", 415, 6)        \
@@ -21,6 +21,9 @@
     X(DERMIS_E_MODEL_CHANGED, "model-changed", "the model file changed while in use", 503, 11)     \
     X(DERMIS_E_BUDGET, "over-memory-budget", "it would need more memory than allowed", 413, 12)    \
     X(DERMIS_E_CONVERTER, "converter-failed", "the converter's process failed", 500, 13)           \
+    X(DERMIS_E_EXISTS, "exists", "it is there already", 409, 14)                                   \
+    X(DERMIS_E_BUSY, "busy", "too much to do at this moment", 503, 15)                             \
+    X(DERMIS_E_DENIED, "denied", "not allowed", 403, 16)                                           \
     X(DERMIS_E_INTERNAL, "internal", "a fault of the program itself", 500, 70)
 
 typedef enum dermis_status {

@@ -1,0 +1,345 @@
+/* calls.c - a request's way: accepted or refused by its headers, put into its lane, run, replied to,
+ * counted and logged. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/app.h"
+#include "server/web.h"
+
+#define FORM_BYTES   ((uint64_t)64 << 10)
+#define TENSOR_BYTES ((uint64_t)16 << 20) /* a 300x300x3 tensor as JSON is 2 to 6 MB */
+
+int64_t app_now(void)
+{
+    return (int64_t)time(NULL);
+}
+
+/* ---- log: one JSON object a line; no names, no addresses unless asked, no ids of results ---- */
+
+static int put(const char *bytes, size_t n, void *text)
+{
+    server_text_add(text, bytes, n);
+    return 0;
+}
+
+void app_log(const server *app, base_log_level level, const char *event, json_t *fields)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    if (level == BASE_LOG_DEBUG && (!app || !app->settings.debug)) {
+        json_decref(fields);
+        return;
+    }
+    struct timespec now;
+    struct tm t;
+    char when[40];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &t);
+    size_t n = strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &t);
+    snprintf(when + n, sizeof when - n, ".%03ldZ", now.tv_nsec / 1000000);
+    json_t *line = json_pack("{s:s, s:s, s:s}", "time", when, "level", names[level], "event", event);
+    if (line && fields)
+        json_object_update(line, fields);
+    server_text text = {0};
+    if (line)
+        json_dump_callback(line, put, &text, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+    server_text_add(&text, "\n", 1);
+    if (text.data) {
+        ssize_t ignored = write(STDERR_FILENO, text.data, text.size);
+        (void)ignored;
+    }
+    server_text_release(&text);
+    json_decref(line);
+    json_decref(fields);
+}
+
+/* ---- Host ---- */
+
+/* Whether `host` (with or without port) is one of the list's names. */
+static bool host_listed(const char *list, const char *host, size_t n)
+{
+    for (const char *c = list; *c;) {
+        c += strspn(c, ", ");
+        size_t length = strcspn(c, ", ");
+        if (length == 1 && *c == '*')
+            return true;
+        if (length > 1 && *c == '.' && n + 1 >= length &&
+            (n + 1 == length ? strncasecmp(c + 1, host, n) == 0 : strncasecmp(c, host + n - length, length) == 0))
+            return true;
+        if (length == n && length && strncasecmp(c, host, n) == 0)
+            return true;
+        c += length;
+    }
+    return false;
+}
+
+static bool host_allowed(const server_call *call)
+{
+    const server_settings *settings = &call->app->settings;
+    const char *host = http_request_header(call->request, "Host");
+    if (!host || !*host)
+        return false;
+    size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (n > strlen(host))
+        return false;
+    if (*settings->allowed_hosts)
+        return host_listed(settings->allowed_hosts, host, n);
+    return host_listed("localhost,127.0.0.1,[::1]", host, n) || host_listed(settings->host, host, n);
+}
+
+/* ---- headers are complete (event thread) ---- */
+
+static uint64_t body_limit(const server_call *call)
+{
+    uint64_t upload = call->app->settings.upload_bytes;
+    switch (call->route->body) {
+    case BODY_NONE:
+    case BODY_FORM:
+        return FORM_BYTES;
+    case BODY_PICTURE:
+        return upload / 3 * 4 + FORM_BYTES; /* base64, and the form around it */
+    case BODY_TENSOR:
+        return upload * 4 / 3 > TENSOR_BYTES ? upload * 4 / 3 + FORM_BYTES : TENSOR_BYTES;
+    }
+    return 0;
+}
+
+static int refuse(server_call *call, int status, const char *code)
+{
+    call->refusal_code = code;
+    return call->refusal = status;
+}
+
+static int judge(server_call *call)
+{
+    if (call->app->draining)
+        return refuse(call, 503, "busy");
+    if (!(call->route && call->route->flags & ROUTE_ANY_HOST) && !host_allowed(call))
+        return refuse(call, 400, "host");
+    if (!call->route)
+        return refuse(call, call->methods ? 405 : 404, call->methods ? "method" : "nothing");
+    uint64_t length = http_request_content_length(call->request);
+    if (length != UINT64_MAX && length > body_limit(call))
+        return refuse(call, 413, call->route->body == BODY_PICTURE ? "too_large" : "body");
+    if (call->route->lane != LANE_EVENT && lane_full(&call->app->lanes[call->route->lane]))
+        return refuse(call, 503, "busy");
+    return 0;
+}
+
+int app_accept(void *context, http_request *request)
+{
+    server *app = context;
+    server_call *call = base_calloc(BASE_TAG_SERVER, 1, sizeof *call);
+    if (!call)
+        return 503;
+    call->app = app;
+    call->request = request;
+    call->language = "en";
+    http_request_set_data(request, call);
+    auth_random(call->id, 16);
+    call->route = route_find(http_request_method(request), http_request_path(request), call, &call->methods);
+    return judge(call);
+}
+
+/* ---- the request is complete (event thread) ---- */
+
+/* /result/ID for /result/ID/: the path with its slash, if that is a page. */
+static bool add_slash(server_call *call)
+{
+    char path[512];
+    unsigned methods;
+    server_call probe = *call;
+    if (http_request_method(call->request) != HTTP_GET ||
+        snprintf(path, sizeof path, "%s/", http_request_path(call->request)) >= (int)sizeof path ||
+        !call_local_path(path) || !route_find(HTTP_GET, path, &probe, &methods))
+        return false;
+    answer_redirect(call, path);
+    call->answer.status = 308;
+    return true;
+}
+
+static void answer_refusal(server_call *call, int status)
+{
+    static const char *const names[] = {"GET, HEAD", "POST", "PUT", "DELETE", "OPTIONS"};
+    char allow[80] = "";
+    auth_identify(call); /* no route or a refused one: the language at most */
+    if (status == 404 && add_slash(call))
+        return;
+    const char *code = call->refusal_code ? call->refusal_code
+                       : status == 413    ? "too_large"
+                       : status == 503    ? "busy"
+                                          : "bad_request";
+    if (strcmp(code, "too_large") == 0 && call->route && call->route->body != BODY_PICTURE)
+        code = "body";
+    const char *detail = strcmp(code, "host") == 0 ? "this name is not among the allowed hosts (setting allowed-hosts)"
+                                                   : NULL;
+    answer_error(call, status, code, detail);
+    if (status == 405) {
+        for (int m = 0; m < 5; m++)
+            if (call->methods & 1u << m)
+                snprintf(allow + strlen(allow), sizeof allow - strlen(allow), "%s%s", *allow ? ", " : "", names[m]);
+        http_answer_header(&call->answer, "Allow", allow);
+    }
+}
+
+void app_handle(void *context, http_request *request)
+{
+    server *app = context;
+    server_call *call = http_request_data(request);
+    if (!call) { /* refused before app_accept, or out of memory in it */
+        int status = http_request_refused(request);
+        call = base_calloc(BASE_TAG_SERVER, 1, sizeof *call);
+        if (!call) {
+            http_answer answer;
+            http_answer_init(&answer, 503, "text/plain");
+            http_reply(request, &answer);
+            return;
+        }
+        call->app = app;
+        call->request = request;
+        call->language = "en";
+        http_request_set_data(request, call);
+        auth_random(call->id, 16);
+        answer_refusal(call, status ? status : 503);
+        call_reply(call);
+        return;
+    }
+    size_t size;
+    int status = http_request_refused(request);
+    if (!status) {
+        http_request_body(request, &size);
+        if (call->route && size > body_limit(call))
+            status = 413;
+    }
+    if (status) {
+        /* nobody is looked up in the event thread: the page of an error is a guest's */
+        const server_route *route = call->route;
+        server_route anonymous = route ? *route : (server_route){0};
+        anonymous.flags |= ROUTE_PUBLIC;
+        bool api = anonymous.flags & ROUTE_API;
+        anonymous.flags &= ~(unsigned)(api ? 0 : ROUTE_API);
+        call->route = route && !api ? &anonymous : NULL;
+        if (api)
+            call->route = NULL;
+        answer_refusal(call, status);
+        call->route = route;
+        call_reply(call);
+    } else if (call->route->lane == LANE_EVENT) {
+        call_run(call);
+    } else if (!lane_put(&app->lanes[call->route->lane], call)) {
+        const server_route *route = call->route;
+        call->route = NULL;
+        auth_identify(call);
+        answer_error(call, 503, "busy", "the queue is full");
+        call->route = route;
+        call_reply(call);
+    }
+}
+
+/* ---- in its lane ---- */
+
+static bool permitted(server_call *call)
+{
+    const unsigned flags = call->route->flags;
+    if (flags & ROUTE_OPERATOR && !(call->signed_in && call->user.is_operator)) {
+        answer_error(call, 404, "nothing", NULL);
+        return false;
+    }
+    if (flags & ROUTE_USER && !call->signed_in) {
+        if (flags & ROUTE_API || call_wants_json(call)) {
+            answer_error(call, 401, "login_needed", "this needs an API token: `Authorization: Bearer TOKEN`");
+            http_answer_header(&call->answer, "WWW-Authenticate", "Bearer realm=\"dermis\"");
+        } else if (http_request_method(call->request) == HTTP_GET) {
+            char next[1200], location[1300];
+            url_encode(http_request_path(call->request), next, sizeof next);
+            snprintf(location, sizeof location, "/login/?next=%s", next);
+            answer_redirect(call, location);
+        } else {
+            answer_error(call, 401, "login_needed", NULL);
+        }
+        return false;
+    }
+    if (flags & ROUTE_RATE) {
+        const server_settings *settings = &call->app->settings;
+        unsigned wait = 0;
+        double now = base_now_ms();
+        if (call->by_token)
+            wait = limits_take(call->app->limits, &call->token, sizeof call->token, settings->rate_limit, now);
+        else if (call->signed_in)
+            wait = limits_take(call->app->limits, call->user.name, sizeof call->user.name, settings->rate_limit, now);
+        else if (*call->guest)
+            wait = limits_take(call->app->limits, call->guest, sizeof call->guest, settings->rate_limit, now);
+        if (wait) {
+            call->retry_s = wait;
+            answer_error(call, 429, "too_many_tries", "too many photographs in a short time");
+            return false;
+        }
+    }
+    return !(flags & ROUTE_POSTED) || auth_check_csrf(call, call->route->lane == LANE_PASSWORD);
+}
+
+void call_run(server_call *call)
+{
+    if (auth_identify(call) && permitted(call))
+        call->route->handler(call);
+    if (call->reserved) {
+        budget_give(&call->app->budget, call->reserved);
+        call->reserved = 0;
+    }
+    if (!call->answered)
+        answer_error(call, 500, "failed", NULL);
+    call_reply(call);
+}
+
+void call_reply(server_call *call)
+{
+    http_answer *a = &call->answer;
+    http_answer_header(a, "X-Request-Id", call->id);
+    http_answer_header(a, "X-Content-Type-Options", "nosniff");
+    http_answer_header(a, "Referrer-Policy", "same-origin");
+    http_answer_header(a, "X-Frame-Options", "DENY");
+    http_answer_header(a, "Permissions-Policy", "camera=(self), microphone=(), geolocation=()");
+    http_answer_header(a, "Cross-Origin-Opener-Policy", "same-origin");
+    http_answer_header(a, "Cross-Origin-Resource-Policy", "same-origin");
+    http_answer_header(a, "Content-Security-Policy",
+                       "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; "
+                       "connect-src 'self'; media-src blob:; form-action 'self'; base-uri 'none'; "
+                       "frame-ancestors 'none'");
+    if (auth_secure(call))
+        http_answer_header(a, "Strict-Transport-Security", "max-age=31536000");
+    if (call->guest_new)
+        call_cookie(call, "dermis_guest", call->guest, 86400, true);
+    http_form_release(&call->form);
+    call->form_read = false;
+    http_request_drop_body(call->request);
+    http_reply(call->request, a); /* the call may be gone from here on */
+}
+
+/* ---- over (event thread) ---- */
+
+void app_done(void *context, http_request *request)
+{
+    server *app = context;
+    server_call *call = http_request_data(request);
+    uint64_t bytes = 0;
+    int status = http_request_status(request, &bytes);
+    double ms = base_now_ms() - http_request_began_ms(request);
+    unsigned row = call && call->route ? (unsigned)(call->route - server_routes) : METRICS_MAX_ROUTES;
+    metrics_request(app->metrics, row, status);
+    metrics_stage(app->metrics, STAGE_TOTAL, ms);
+    bool quiet = call && call->route && call->route->flags & ROUTE_PUBLIC && status < 400;
+    json_t *fields = json_pack("{s:s, s:s, s:s, s:i, s:f, s:I}", "request", call ? call->id : "", "method",
+                               http_request_method_name(request), "route",
+                               call && call->route ? call->route->pattern : "(none)", "status", status, "ms",
+                               ms, "bytes", (json_int_t)bytes);
+    if (fields && app->settings.log_addresses)
+        json_object_set_new(fields, "address", json_string(call ? auth_address(call) : ""));
+    app_log(app, quiet ? BASE_LOG_DEBUG : BASE_LOG_INFO, "request", fields);
+    if (call && call->form_read)
+        http_form_release(&call->form);
+    base_free(call);
+    http_request_set_data(request, NULL);
+}

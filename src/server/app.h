@@ -221,7 +221,8 @@ struct server_call {
     const char *refusal_code;  /* and the key of its text */
     unsigned retry_s;          /* Retry-After, 0: none */
     const char *language;      /* "en", "vi" */
-    bool signed_in, by_token, identified;
+    bool unknown;              /* nobody is to be looked up: answered in the event thread */
+    bool signed_in, by_token;
     store_user user;
     int64_t token;             /* id of the API token, by_token */
     uint8_t session[STORE_HASH_BYTES]; /* hash of the session's secret, signed_in */
@@ -294,6 +295,11 @@ bool call_cookie(server_call *call, const char *name, const char *value, long ma
 bool call_local_path(const char *path); /* a path of this server, fit for Location */
 void url_encode(const char *text, char *out, size_t size);
 
+/* A stream that writes into `text`; close it before the text is read. NULL: out of memory. */
+FILE *text_stream(server_text *text);
+/* An unnamed file in the data folder, and a stream on it; NULL: *err says why. */
+FILE *app_unnamed_file(const server *app, dermis_error *err);
+
 /* ---- looking at a photograph (classify.c) ---- */
 
 #define PHOTO_SIDE    1600 /* stored photographs, pixels */
@@ -317,8 +323,7 @@ typedef struct classify_result {
     uint32_t *order;
     void *maps; /* maps.c's bytes, or NULL */
     size_t maps_bytes;
-    char *photo, *thumb; /* JPEG bytes (malloc, open_memstream) */
-    size_t photo_bytes, thumb_bytes;
+    server_text photo, thumb; /* JPEG bytes */
     double decode_ms, run_ms, explain_ms;
 } classify_result;
 
@@ -326,8 +331,9 @@ typedef struct classify_result {
 dermis_status classify(server_call *call, const void *data, size_t size, const classify_options *options,
                        classify_result *out, dermis_error *err);
 void classify_release(classify_result *result);
-/* The answer as it is kept and as the API gives it; `top` 0: all classes. */
-json_t *classify_json(const classify_result *result, unsigned top);
+/* The answer as the API gives it, names in `language`; NULL: as it is kept, names in all languages.
+ * `top` 0: all classes. */
+json_t *classify_json(const classify_result *result, unsigned top, const char *language);
 /* Stores it for the call's user or guest; `keep`: for good. */
 dermis_status classify_store(server_call *call, const classify_result *result, bool keep,
                              char id[STORE_ID_CHARS + 1], dermis_error *err);

@@ -154,6 +154,10 @@ bool auth_identify(server_call *call)
         memcpy(call->guest, cookie, sizeof call->guest);
         auth_hash(call->guest, call->guest_hash);
     }
+    if (call->unknown) {
+        choose_language(call);
+        return true;
+    }
     if (flags & ROUTE_API) {
         choose_language(call);
         fine = identify_token(call);
@@ -173,7 +177,6 @@ bool auth_identify(server_call *call)
         }
     }
     choose_language(call);
-    call->identified = true;
     return fine;
 }
 

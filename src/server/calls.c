@@ -200,7 +200,7 @@ void app_handle(void *context, http_request *request)
         }
         call->app = app;
         call->request = request;
-        call->language = "en";
+        call->unknown = true;
         http_request_set_data(request, call);
         auth_random(call->id, 16);
         answer_refusal(call, status ? status : 503);
@@ -215,26 +215,15 @@ void app_handle(void *context, http_request *request)
             status = 413;
     }
     if (status) {
-        /* nobody is looked up in the event thread: the page of an error is a guest's */
-        const server_route *route = call->route;
-        server_route anonymous = route ? *route : (server_route){0};
-        anonymous.flags |= ROUTE_PUBLIC;
-        bool api = anonymous.flags & ROUTE_API;
-        anonymous.flags &= ~(unsigned)(api ? 0 : ROUTE_API);
-        call->route = route && !api ? &anonymous : NULL;
-        if (api)
-            call->route = NULL;
+        call->unknown = true; /* nobody is looked up in the event thread: the error's page is a guest's */
         answer_refusal(call, status);
-        call->route = route;
         call_reply(call);
     } else if (call->route->lane == LANE_EVENT) {
         call_run(call);
     } else if (!lane_put(&app->lanes[call->route->lane], call)) {
-        const server_route *route = call->route;
-        call->route = NULL;
+        call->unknown = true;
         auth_identify(call);
         answer_error(call, 503, "busy", "the queue is full");
-        call->route = route;
         call_reply(call);
     }
 }

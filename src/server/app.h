@@ -367,6 +367,9 @@ server_handler status_page, status_data, health_old, memory_old, health_live, he
 server_handler api_predict, api_model, api_results, api_result, api_result_delete, api_overlay, api_openapi;
 server_handler v2_server, v2_live, v2_ready, v2_model, v2_model_ready, v2_infer;
 
+/* Adds the text of ?notice=KEY to a page (pages.c). */
+void page_add_notice(server_call *call, json_t *context);
+
 /* ---- shared by handlers of results (results.c) ---- */
 
 /* The result of parts[0] if the caller may look at it; else answered 404. */

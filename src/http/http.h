@@ -71,6 +71,8 @@ const char *http_request_method_name(const http_request *request);
 const char *http_request_path(const http_request *request);
 /* First value of a parameter of the query, percent-decoded; NULL: not given. */
 const char *http_request_query(const http_request *request, const char *name);
+/* The n-th value of it, from 0. */
+const char *http_request_query_at(const http_request *request, const char *name, unsigned n);
 const char *http_request_header(const http_request *request, const char *name); /* NULL: not given */
 /* Copies the cookie's value; false: not given or too long. */
 bool http_request_cookie(const http_request *request, const char *name, char *out, size_t size);

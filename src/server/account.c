@@ -120,7 +120,7 @@ void account_signup_post(server_call *call)
     if (status == DERMIS_OK)
         status = store_user_by_id(call->app->store, id, &user, &err);
     if (status == DERMIS_OK) {
-        go_on(call, "/?notice=account_made");
+        go_on(call, "/?notice=welcome");
         status = auth_begin_session(call, &user, &err);
     }
     if (status != DERMIS_OK)

@@ -104,6 +104,8 @@ dermis_status models_acquire(server_models *models, server_lease *out, dermis_er
 void models_release(server_models *models, server_lease *lease, bool broken);
 /* Lets the model go when nobody used it for idle_ms. True: it did. */
 bool models_unload_idle(server_models *models, double idle_ms);
+/* Whether the file at the path is the one that was opened last, or can be opened. */
+bool models_ready(server_models *models);
 /* Takes the file at the path anew; on failure the old one stays. */
 dermis_status models_swap(server_models *models, dermis_error *err);
 typedef struct server_models_state {

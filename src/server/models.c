@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "server/app.h"
@@ -20,6 +21,14 @@ struct server_generation {
     bool retired;
 };
 
+/* What tells a file from one that was put in its place. */
+typedef struct identity {
+    dev_t device;
+    ino_t ino;
+    off_t size;
+    struct timespec changed;
+} identity;
+
 struct server_models {
     server_models_options options;
     char path[4096];
@@ -31,6 +40,7 @@ struct server_models {
     server_about *about;        /* of the last one opened */
     uint64_t loads, failures;
     double used_ms;
+    identity seen;              /* of the file that was valid at the last opening */
 };
 
 /* ---- what is said of a model ---- */
@@ -103,6 +113,21 @@ static void generation_free(server_generation *g)
     malloc_trim(0);
 }
 
+static bool identify(const char *path, identity *out)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return false;
+    *out = (identity){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+    return true;
+}
+
+static bool same(const identity *a, const identity *b)
+{
+    return a->device == b->device && a->ino == b->ino && a->size == b->size &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
 static dermis_status generation_open(const server_models *m, server_generation **out, dermis_error *err)
 {
     server_generation *g = base_calloc(BASE_TAG_SERVER, 1, sizeof *g);
@@ -171,6 +196,7 @@ dermis_status models_open(const server_models_options *options, server_models **
     }
     m->about = g->about;
     atomic_fetch_add(&m->about->references, 1);
+    identify(m->path, &m->seen);
     generation_free(g);
     *out = m;
     return DERMIS_OK;
@@ -203,6 +229,7 @@ static void install(server_models *m, server_generation *g)
     m->about = g->about;
     atomic_fetch_add(&m->about->references, 1);
     m->current = g;
+    identify(m->path, &m->seen);
     m->loads++;
     m->used_ms = base_now_ms();
 }
@@ -350,6 +377,29 @@ dermis_status models_swap(server_models *m, dermis_error *err)
     pthread_mutex_unlock(&m->mutex);
     generation_free(ended);
     return DERMIS_OK;
+}
+
+bool models_ready(server_models *m)
+{
+    identity now, seen;
+    pthread_mutex_lock(&m->mutex);
+    bool loaded = m->current != NULL;
+    seen = m->seen;
+    pthread_mutex_unlock(&m->mutex);
+    if (loaded)
+        return true;
+    if (!identify(m->path, &now))
+        return false;
+    if (same(&now, &seen))
+        return true;
+    server_generation *g = NULL; /* another file: only its header is read */
+    if (generation_open(m, &g, NULL) != DERMIS_OK)
+        return false;
+    generation_free(g);
+    pthread_mutex_lock(&m->mutex);
+    m->seen = now;
+    pthread_mutex_unlock(&m->mutex);
+    return true;
 }
 
 void models_state(server_models *m, server_models_state *out)

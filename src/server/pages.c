@@ -22,8 +22,15 @@ void page_add_notice(server_call *call, json_t *context)
         return;
     snprintf(key, sizeof key, "server.%s", asked);
     const char *text = call_text(call, key);
-    if (*text)
-        json_object_set_new(context, "notice", json_string(text));
+    const char *name = strstr(text, "{name}");
+    char line[400];
+    if (name)
+        snprintf(line, sizeof line, "%.*s%s%s", (int)(name - text), text, call->signed_in ? call->user.name : "",
+                 name + 6);
+    else
+        snprintf(line, sizeof line, "%s", text);
+    if (*line)
+        json_object_set_new(context, "notice", json_string(line));
 }
 
 void page_home(server_call *call)

@@ -91,12 +91,13 @@ typedef struct server_models_options {
     const char *path, *cpu;
     unsigned sessions, threads;
     bool explain;
-    size_t limit_bytes;   /* of two models at once: past it the old one goes first; 0: none */
     unsigned drain_ms;    /* how long a swap waits for that */
 } server_models_options;
 
 /* Opens the file to validate it and to learn what it needs, and lets it go again. */
 dermis_status models_open(const server_models_options *options, server_models **out, dermis_error *err);
+/* How many sessions there will be and what two models may take at once (0: no limit). */
+void models_limit(server_models *models, unsigned sessions, size_t bytes);
 void models_close(server_models *models);
 server_about *models_about(server_models *models); /* of the present model; about_release */
 /* Loads if necessary (others wait for one load). */

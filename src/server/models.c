@@ -38,6 +38,7 @@ struct server_models {
     unsigned retired;           /* generations that still have leases */
     bool loading;               /* someone opens the file, or waits for an old one to end */
     server_about *about;        /* of the last one opened */
+    size_t limit_bytes;         /* of two models at once: past it the old one goes first; 0: none */
     uint64_t loads, failures;
     double used_ms;
     identity seen;              /* of the file that was valid at the last opening */
@@ -202,6 +203,12 @@ dermis_status models_open(const server_models_options *options, server_models **
     return DERMIS_OK;
 }
 
+void models_limit(server_models *m, unsigned sessions, size_t bytes)
+{
+    m->options.sessions = sessions;
+    m->limit_bytes = bytes;
+}
+
 void models_close(server_models *m)
 {
     if (!m)
@@ -359,7 +366,7 @@ dermis_status models_swap(server_models *m, dermis_error *err)
         pthread_cond_wait(&m->changed, &m->mutex);
     server_generation *old = m->current;
     size_t both = resident(m, fresh) + (old ? resident(m, old) : 0);
-    bool alone = m->options.limit_bytes && both > m->options.limit_bytes;
+    bool alone = m->limit_bytes && both > m->limit_bytes;
     m->current = NULL;
     if (old) {
         old->retired = true;

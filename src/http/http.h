@@ -27,7 +27,6 @@ typedef struct http_options {
     size_t drain_bytes;      /* what is read and thrown away of a refused body, so that the answer
                                 arrives; a longer one is answered at once and the connection closed */
     const char *tls_certificate, *tls_key; /* PEM texts, or NULL: plain HTTP */
-    bool trust_proxy;        /* X-Forwarded-For (last hop) and X-Forwarded-Proto are believed */
     void *context;           /* for the three functions */
     /* Headers are complete. 0: go on; else the status to refuse with (401, 413, 429, 503, ...): the
      * body is then drained and `handle` called with http_request_refused() != 0. May be NULL. */
@@ -77,7 +76,7 @@ const char *http_request_header(const http_request *request, const char *name); 
 /* Copies the cookie's value; false: not given or too long. */
 bool http_request_cookie(const http_request *request, const char *name, char *out, size_t size);
 const char *http_request_address(const http_request *request); /* the client's, numeric */
-bool http_request_secure(const http_request *request);         /* came over TLS (proxy's word counts) */
+bool http_request_secure(const http_request *request);         /* came over TLS */
 uint64_t http_request_content_length(const http_request *request); /* UINT64_MAX: chunked, unknown */
 /* 0, or the status with which it was refused: by `accept`, 413 body too long, 400 malformed. */
 int http_request_refused(const http_request *request);

@@ -1,0 +1,74 @@
+/* http_private.h - what the files of src/http share; included by nothing outside this folder. */
+#ifndef HTTP_HTTP_PRIVATE_H
+#define HTTP_HTTP_PRIVATE_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "http/http.h"
+
+/* One open connection, in the server's list from its acceptance to its end. */
+typedef struct http_connection {
+    struct http_connection *next, *previous;
+    http_request *request; /* being read or answered, or NULL */
+    int fd;
+    double deadline_ms; /* when the watcher cuts it */
+    bool cut;
+} http_connection;
+
+struct http_server {
+    http_options options; /* without its texts */
+    char spill_folder[4096];
+    struct MHD_Daemon *daemon;
+    uint16_t port;
+    pthread_mutex_t mutex; /* of connections and their fields */
+    http_connection *connections;
+    unsigned connection_count;
+    uint64_t cut;
+    pthread_mutex_t reply_mutex; /* of `replied` and `parked` of all requests */
+    atomic_uint requests;
+    atomic_size_t body_memory, body_file;
+    atomic_bool closing;
+    pthread_t watcher;
+    pthread_cond_t watcher_wake;
+    bool watcher_runs, watcher_stop;
+};
+
+struct http_request {
+    http_server *server;
+    struct MHD_Connection *connection;
+    http_connection *record;
+    char *uri; /* as it was sent; path ends at '?' */
+    char *path;
+    char *query; /* raw, after '?'; or NULL */
+    char **query_values; /* decoded ones that were asked for */
+    unsigned query_count;
+    http_method method;
+    char method_name[16];
+    char address[64];
+    bool begun, complete, handled, replied, parked, queued;
+    int refused;
+    uint64_t content_length, drained;
+    double began_ms;
+    /* body: memory, or a file */
+    uint8_t *body;
+    size_t body_size, body_room; /* room is what is reserved of the budget */
+    int body_fd;                 /* -1: memory */
+    void *body_map;
+    http_answer answer;
+    int status;
+    uint64_t answer_bytes;
+    void *data;
+};
+
+/* request.c */
+http_request *http_request_new(http_server *server, const char *uri);
+void http_request_free(http_request *request);
+/* Method, path, headers; false: malformed, refused is set. */
+void http_request_begin(http_request *request, struct MHD_Connection *connection, const char *method);
+bool http_request_take_body(http_request *request, const void *bytes, size_t size); /* false: no memory or disk */
+/* answer.c */
+struct MHD_Response *http_answer_response(http_answer *answer, bool closing, uint64_t *bytes);
+
+#endif

@@ -1,0 +1,301 @@
+/* store.c - opening and closing: the folder, the lock, the database with its migrations; statements and
+ * errors. One connection, opened without SQLite's own mutex: every public function holds the store's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/store_private.h"
+
+#define BUSY_MS    2000
+#define HEAP_BYTES ((size_t)4 << 20) /* of SQLite: 1 MB of pages, statements, a row being written */
+
+/* Each brings the schema from its index to the next number; a released one is never changed. */
+static const char *const migrations[] = {
+    "CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL COLLATE NOCASE UNIQUE,"
+    " password TEXT NOT NULL, language TEXT NOT NULL DEFAULT '', operator INTEGER NOT NULL DEFAULT 0,"
+    " keeps INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL);"
+    "CREATE TABLE sessions (hash BLOB PRIMARY KEY, user INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,"
+    " created INTEGER NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX sessions_user ON sessions(user);"
+    "CREATE INDEX sessions_expires ON sessions(expires);"
+    "CREATE TABLE tokens (id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE,"
+    " user INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE, label TEXT NOT NULL,"
+    " created INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX tokens_user ON tokens(user);"
+    "CREATE TABLE results (id TEXT PRIMARY KEY, file TEXT NOT NULL UNIQUE,"
+    " user INTEGER REFERENCES users(id), guest BLOB NOT NULL, created INTEGER NOT NULL,"
+    " expires INTEGER NOT NULL, shared INTEGER NOT NULL DEFAULT 0, width INTEGER NOT NULL,"
+    " height INTEGER NOT NULL, top TEXT NOT NULL, answer TEXT NOT NULL, notes TEXT NOT NULL DEFAULT '',"
+    " maps BLOB) WITHOUT ROWID;"
+    "CREATE INDEX results_user ON results(user, created);"
+    "CREATE INDEX results_expires ON results(expires) WHERE expires > 0;",
+};
+#define SCHEMA ((int)(sizeof migrations / sizeof *migrations))
+
+size_t store_memory_bytes(void)
+{
+    return HEAP_BYTES;
+}
+
+/* ---- errors and statements ---- */
+
+dermis_status store_fail(store *s, dermis_error *err)
+{
+    int code = s->db ? sqlite3_errcode(s->db) : SQLITE_NOMEM;
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return base_fail(err, DERMIS_E_BUSY, "the database is locked by another program: try again");
+    case SQLITE_FULL:
+        return base_fail(err, DERMIS_E_IO, "the disk of the data folder is full");
+    case SQLITE_READONLY:
+        return base_fail(err, DERMIS_E_IO, "the data folder's database cannot be written: it is read-only");
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return base_fail(err, DERMIS_E_IO, "%s/dermis.db is damaged or no database: restore it from a backup, or "
+                                           "move it away",
+                         s->folder);
+    case SQLITE_CONSTRAINT:
+        return base_fail(err, DERMIS_E_EXISTS, "it is there already");
+    case SQLITE_NOMEM:
+        return base_fail(err, DERMIS_E_MEMORY, "not enough memory for the database");
+    default:
+        return base_fail(err, DERMIS_E_IO, "the database cannot be read or written: %s",
+                         s->db ? sqlite3_errmsg(s->db) : "it is not open");
+    }
+}
+
+sqlite3_stmt *store_prepare(store *s, const char *sql, dermis_error *err)
+{
+    for (unsigned i = 0; i < s->cached_count; i++)
+        if (s->cached[i].sql == sql) {
+            sqlite3_reset(s->cached[i].statement);
+            sqlite3_clear_bindings(s->cached[i].statement);
+            return s->cached[i].statement;
+        }
+    sqlite3_stmt *statement = NULL;
+    if (s->cached_count == STORE_MAX_STATEMENTS) {
+        base_fail(err, DERMIS_E_INTERNAL, "more statements than the cache holds");
+        return NULL;
+    }
+    if (sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) != SQLITE_OK) {
+        store_fail(s, err);
+        return NULL;
+    }
+    s->cached[s->cached_count].sql = sql;
+    s->cached[s->cached_count++].statement = statement;
+    return statement;
+}
+
+dermis_status store_done(store *s, sqlite3_stmt *statement, dermis_error *err)
+{
+    int code = sqlite3_step(statement);
+    dermis_status status = code == SQLITE_DONE || code == SQLITE_ROW ? DERMIS_OK : store_fail(s, err);
+    sqlite3_reset(statement);
+    return status;
+}
+
+dermis_status store_exec(store *s, const char *sql, dermis_error *err)
+{
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? DERMIS_OK : store_fail(s, err);
+}
+
+dermis_status store_begin(store *s, dermis_error *err)
+{
+    return store_exec(s, "BEGIN IMMEDIATE", err);
+}
+
+dermis_status store_end(store *s, dermis_status status, dermis_error *err)
+{
+    if (status == DERMIS_OK)
+        status = store_exec(s, "COMMIT", err);
+    if (status != DERMIS_OK && !sqlite3_get_autocommit(s->db))
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
+
+void store_truncate_wal(store *s)
+{
+    sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
+void store_random_name(char out[STORE_FILE_CHARS + 1])
+{
+    uint8_t bytes[16];
+    randombytes_buf(bytes, sizeof bytes);
+    sodium_bin2base64(out, STORE_FILE_CHARS + 1, bytes, sizeof bytes, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+}
+
+/* ---- the folder ---- */
+
+static dermis_status open_folder(const char *folder, dermis_error *err)
+{
+    struct stat st;
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+        return base_fail(err, DERMIS_E_IO, "%s: cannot make the data folder: %s", folder, strerror(errno));
+    if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode))
+        return base_fail(err, DERMIS_E_IO, "%s: the data folder is no folder", folder);
+    /* an empty or own one is closed to others; chmod fails on somebody else's */
+    if (st.st_mode & 077 && chmod(folder, 0700) != 0)
+        return base_fail(err, DERMIS_E_IO, "%s: others may read this folder and that cannot be changed: %s", folder,
+                         strerror(errno));
+    if (access(folder, R_OK | W_OK | X_OK) != 0)
+        return base_fail(err, DERMIS_E_IO, "%s: the data folder cannot be written: %s", folder, strerror(errno));
+    return DERMIS_OK;
+}
+
+static dermis_status make_file(const char *folder, const char *name, int flags, int *fd, dermis_error *err)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+    if (*fd < 0)
+        return base_fail(err, DERMIS_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    return DERMIS_OK;
+}
+
+/* The server's lock: a second one would remove files that the first is about to name in a row. */
+static dermis_status take_lock(store *s, dermis_error *err)
+{
+    dermis_status status = make_file(s->folder, "lock", 0, &s->lock_fd, err);
+    if (status == DERMIS_OK && flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return base_fail(err, DERMIS_E_BUSY, "%s: another dermis serves from this folder", s->folder);
+    return status;
+}
+
+/* ---- the database ---- */
+
+static dermis_status migrate(store *s, dermis_error *err)
+{
+    sqlite3_stmt *ask = NULL;
+    char sql[64];
+    int version = 0;
+    if (sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &ask, NULL) != SQLITE_OK || sqlite3_step(ask) != SQLITE_ROW) {
+        dermis_status status = store_fail(s, err);
+        sqlite3_finalize(ask);
+        return status;
+    }
+    version = sqlite3_column_int(ask, 0);
+    sqlite3_finalize(ask);
+    if (version > SCHEMA)
+        return base_fail(err, DERMIS_E_USAGE,
+                         "%s/dermis.db has schema %d, this dermis knows up to %d: it was made by a newer one; use "
+                         "that, or another data folder",
+                         s->folder, version, SCHEMA);
+    dermis_status status = DERMIS_OK;
+    for (; version < SCHEMA && !status; version++) {
+        if ((status = store_begin(s, err)))
+            return status;
+        snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version + 1);
+        status = store_exec(s, migrations[version], err);
+        if (!status)
+            status = store_exec(s, sql, err);
+        status = store_end(s, status, err);
+    }
+    return status;
+}
+
+static dermis_status open_database(store *s, dermis_error *err)
+{
+    static const char settings[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+                                   "PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;"
+                                   "PRAGMA cache_size=-1024; PRAGMA mmap_size=0; PRAGMA wal_autocheckpoint=256;";
+    char path[4200];
+    int fd;
+    dermis_status status = make_file(s->folder, "dermis.db", 0, &fd, err); /* for its mode, whatever the umask */
+    if (status != DERMIS_OK)
+        return status;
+    fchmod(fd, 0600);
+    close(fd);
+    snprintf(path, sizeof path, "%s/dermis.db", s->folder);
+    sqlite3_soft_heap_limit64((sqlite3_int64)HEAP_BYTES);
+    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+        return store_fail(s, err);
+    sqlite3_extended_result_codes(s->db, 0);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    status = store_exec(s, settings, err);
+    return status ? status : migrate(s, err);
+}
+
+dermis_status store_open(const char *folder, bool clean, int64_t now, store **out, dermis_error *err)
+{
+    if (sodium_init() < 0)
+        return base_fail(err, DERMIS_E_INTERNAL, "no random numbers: libsodium cannot start");
+    if (strlen(folder) > 4000)
+        return base_fail(err, DERMIS_E_USAGE, "the data folder's path is too long");
+    dermis_status status = open_folder(folder, err);
+    if (status != DERMIS_OK)
+        return status;
+    store *s = base_calloc(BASE_TAG_STORE, 1, sizeof *s);
+    if (!s)
+        return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+    snprintf(s->folder, sizeof s->folder, "%s", folder);
+    s->lock_fd = -1;
+    pthread_mutex_init(&s->mutex, NULL);
+    if ((clean && (status = take_lock(s, err))) || (status = open_database(s, err)) ||
+        (clean && ((status = store_sweep(s, now, NULL, err)) || (status = store_photo_clean(s, err))))) {
+        store_close(s);
+        return status;
+    }
+    *out = s;
+    return DERMIS_OK;
+}
+
+void store_close(store *s)
+{
+    if (!s)
+        return;
+    for (unsigned i = 0; i < s->cached_count; i++)
+        sqlite3_finalize(s->cached[i].statement);
+    sqlite3_close(s->db);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    pthread_mutex_destroy(&s->mutex);
+    base_free(s);
+}
+
+dermis_status store_secret(store *s, uint8_t out[STORE_SECRET_BYTES], dermis_error *err)
+{
+    char path[4200], temporary[4200];
+    uint8_t bytes[STORE_SECRET_BYTES];
+    snprintf(path, sizeof path, "%s/secret.key", s->folder);
+    pthread_mutex_lock(&s->mutex);
+    dermis_status status = DERMIS_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) {
+        snprintf(temporary, sizeof temporary, "%s/secret-XXXXXX", s->folder);
+        randombytes_buf(bytes, sizeof bytes);
+        fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
+        bool fine = fd >= 0 && write(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes && fsync(fd) == 0 &&
+                    link(temporary, path) == 0;
+        if (!fine)
+            status = base_fail(err, DERMIS_E_IO, "%s: cannot be made: %s", path, strerror(errno));
+        if (fd >= 0)
+            unlink(temporary);
+    } else if (fd < 0 || read(fd, bytes, sizeof bytes) != (ssize_t)sizeof bytes) {
+        status = base_fail(err, DERMIS_E_IO, "%s: cannot be read as %d bytes; remove it, and a new one is made", path,
+                           STORE_SECRET_BYTES);
+    }
+    if (fd >= 0)
+        close(fd);
+    pthread_mutex_unlock(&s->mutex);
+    if (status == DERMIS_OK)
+        memcpy(out, bytes, sizeof bytes);
+    sodium_memzero(bytes, sizeof bytes);
+    return status;
+}
+
+dermis_status store_check(store *s, dermis_error *err)
+{
+    pthread_mutex_lock(&s->mutex);
+    dermis_status status = store_begin(s, err);
+    if (status == DERMIS_OK)
+        status = store_end(s, store_exec(s, "DELETE FROM sessions WHERE expires < 0", err), err);
+    pthread_mutex_unlock(&s->mutex);
+    return status;
+}

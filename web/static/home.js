@@ -389,7 +389,7 @@ document.addEventListener('DOMContentLoaded', function () {
     let got = null;
     const size = { width: { ideal: 1920 }, height: { ideal: 1440 } };
     const others = video.dataset.devices ? video.dataset.devices.split('\n') : null; /* cameras that do not say where they look */
-    const which = others ? { deviceId: { ideal: others[facing === 'user' ? 1 : 0] } } : { facingMode: { ideal: facing } };
+    const which = others ? { deviceId: { exact: others[facing === 'user' ? 1 : 0] } } : { facingMode: { ideal: facing } };
     try {
       got = await navigator.mediaDevices.getUserMedia({ audio: false, video: Object.assign(which, size) });
       if (turn !== starting || !dialog.open) { got.getTracks().forEach((track) => track.stop()); return; }

@@ -22,9 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (info.orientation < 1 || info.orientation > 8 || info.width == 0 || info.height == 0)
         abort();
-    image_to_tensor(data, size, &limits, 24, 20, 3, tensor, NULL, NULL);
+    image_to_tensor(data, size, &limits, NULL, 24, 20, 3, tensor, NULL, NULL);
     if ((info.width ^ info.height) & 1) { /* half of the inputs also enlarge, and draw */
-        image_to_tensor(data, size, &limits, 1, 480, 1, tensor, NULL, NULL);
+        image_to_tensor(data, size, &limits, NULL, 1, 480, 1, tensor, NULL, NULL);
         FILE *out = fopen("/dev/null", "w");
         if (out) {
             image_overlay(data, size, &limits, map, 2, 2, IMAGE_JET, 0.4f,

@@ -58,7 +58,7 @@ static void test_golden(void **state)
         float *tensor = base_calloc(BASE_TAG_BASE, n, sizeof *tensor);
         dermis_error err = {0};
         dermis_status status =
-            image_to_tensor(data, data_size, NULL, w, h, channels, tensor, NULL, &err);
+            image_to_tensor(data, data_size, NULL, NULL, w, h, channels, tensor, NULL, &err);
         if (status != DERMIS_OK) {
             print_error("%s: %s\n", line, err.text);
             bad++;
@@ -194,7 +194,7 @@ static float *pixels_of(const uint8_t *data, size_t size, image_info *info)
 {
     assert_int_equal(DERMIS_OK, image_probe(data, size, NULL, info, NULL));
     float *out = base_calloc(BASE_TAG_BASE, (size_t)info->width * info->height * 3, sizeof *out);
-    assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, info->width, info->height, 3, out,
+    assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, NULL, info->width, info->height, 3, out,
                                                 NULL, NULL));
     return out;
 }

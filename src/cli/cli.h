@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "engine/dermis.h"
+#include "server/server.h"
 
 /* ---- options ---- */
 
@@ -33,13 +34,18 @@ struct cli_command {
     int (*run)(const cli_command *self, int argc, char **argv); /* argv[0] is the name */
 };
 
-extern const cli_command cli_predict, cli_convert, cli_inspect, cli_bench, cli_check;
+extern const cli_command cli_predict, cli_convert, cli_inspect, cli_bench, cli_check, cli_serve, cli_user;
 
 /* Parses argv into the options' targets. Operands move to the front of argv + 1; returns how many,
  * or -1 when the command is to end with *exit_code (help asked for, or a wrong option). `notes` is
  * what help prints behind the options: an example, limits, exit codes. */
 int cli_parse(const cli_command *command, const cli_option *options, size_t count,
               const char *notes, int argc, char **argv, int *exit_code);
+
+/* The settings of the service, as options of a command, with `more` of its own; a return value is the exit
+ * code where *operands is -1. */
+int cli_read_settings(const cli_command *self, int argc, char **argv, const cli_option *more, size_t more_count,
+                      const char *help, server_settings *out, int *operands);
 
 /* The one of `count` names that `wrong` looks like a slip of, or NULL. */
 const char *cli_nearest(const char *wrong, const char *const *names, size_t count);
@@ -73,15 +79,10 @@ dermis_status cli_run_converter(const cli_conversion *job, int *exit_code, dermi
 dermis_status cli_write_npy(const char *path, const float *data, const uint32_t *shape,
                             unsigned dimensions, dermis_error *err);
 
-/* ---- names of classes ---- */
+/* ---- language ---- */
 
-typedef struct cli_card cli_card;
-/* Of dermis_model_info.class_card; NULL where there is none to read. `language`: "en", "vi", ...;
- * NULL: the locale's. */
-cli_card *cli_card_read(const char *json, const char *language);
-/* The class's name in that language, else in English, else in any; NULL: it has none. The card's. */
-const char *cli_card_name(const cli_card *card, uint32_t index);
-void cli_card_free(cli_card *card);
+/* `asked`, or else what the locale says, as "en" or "vi"; into out. */
+void cli_language(const char *asked, char *out, size_t size);
 
 /* ---- memory ---- */
 
@@ -93,6 +94,8 @@ typedef struct cli_memory {
     size_t fixed_bytes;   /* the sum */
 } cli_memory;
 void cli_memory_read(const dermis_model *model, unsigned threads, cli_memory *out);
+/* Program and libraries as mapped, and the allocator's slack. */
+size_t cli_program_bytes(void);
 /* What the usual photograph adds: a 12-megapixel baseline JPEG of 4 MiB, file and decoding. */
 size_t cli_memory_sample_photo(const dermis_model *model);
 /* What this process's control group allows it (Linux cgroups, both versions); 0: no limit. */

@@ -5,8 +5,8 @@
 
 #include "cli/cli.h"
 
-static const cli_command *const commands[] = {&cli_predict, &cli_convert, &cli_inspect, &cli_bench,
-                                              &cli_check};
+static const cli_command *const commands[] = {&cli_predict, &cli_serve, &cli_user,  &cli_convert,
+                                              &cli_inspect, &cli_bench, &cli_check};
 
 static void usage(FILE *out)
 {

@@ -42,6 +42,13 @@ void cli_memory_read(const dermis_model *model, unsigned threads, cli_memory *ou
     out->fixed_bytes = out->program_bytes + out->model_bytes + out->session_bytes;
 }
 
+size_t cli_program_bytes(void)
+{
+    base_memory heap;
+    base_memory_read(&heap);
+    return mapped_files() + heap.live_total + 4 * HEAP_SLACK + 8 * STACK_BYTES;
+}
+
 size_t cli_memory_sample_photo(const dermis_model *model)
 {
     /* the header of a baseline JPEG: frame of 4000 x 3000, three components, chroma halved */
@@ -50,7 +57,7 @@ size_t cli_memory_sample_photo(const dermis_model *model)
                                      0,    0xff, 0xda, 0,    12,   3,    1,    0,    2,    0,
                                      3,    0,    0,    63,   0};
     dermis_photo photo;
-    if (dermis_model_probe(model, header, sizeof header, &photo, NULL) != DERMIS_OK)
+    if (dermis_model_probe(model, header, sizeof header, NULL, &photo, NULL) != DERMIS_OK)
         return SAMPLE_BYTES;
     return SAMPLE_BYTES + photo.memory_bytes;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_OPTIONS 40
+#define MAX_OPTIONS 64
 
 static void print_help(const cli_command *command, const cli_option *options, size_t count,
                        const char *notes)
@@ -220,4 +220,15 @@ int cli_end(int exit_code)
               errno ? strerror(errno) : "an earlier write failed");
     int failed = cli_report(&err);
     return exit_code ? exit_code : failed;
+}
+
+void cli_language(const char *asked, char *out, size_t size)
+{
+    static const char *const variables[] = {"LC_ALL", "LC_MESSAGES", "LANG"};
+    for (size_t i = 0; !asked && i < 3; i++) {
+        const char *value = getenv(variables[i]);
+        asked = value && *value ? value : NULL;
+    }
+    asked = asked ? asked : "en";
+    snprintf(out, size, "%.*s", (int)strcspn(asked, "_.@-"), asked);
 }

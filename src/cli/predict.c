@@ -35,7 +35,7 @@ static const char *notes(void)
 typedef struct predict {
     /* options */
     const char *model_path, *overlay, *map, *dump, *class_name, *score_name, *layer, *cpu, *colormap,
-        *language;
+        *language, *crop_text;
     unsigned top, threads;
     float alpha;
     size_t memory_bytes;
@@ -44,7 +44,9 @@ typedef struct predict {
     bool folder; /* outputs name folders */
     dermis_model *model;
     dermis_model_info info;
-    cli_card *card;
+    dermis_card *card;
+    char language_code[16];
+    dermis_crop crop;
     dermis_session *session;
     dermis_score score;
     int32_t class_index; /* -1: the winning one */
@@ -226,7 +228,7 @@ static void print_answer(const predict *p, const char *photo, const float *proba
                 fputs(k < cells ? "█" : "░", stdout);
             fputs("  ", stdout);
         }
-        const char *name = cli_card_name(p->card, p->order[i]);
+        const char *name = dermis_card_name(p->card, p->order[i], p->language_code);
         const char *class = dermis_model_class(p->model, p->order[i]);
         bool more = name && strcmp(name, class) != 0;
         printf("%s%s%s\n", class, more ? "  " : "", more ? name : "");
@@ -245,7 +247,7 @@ static json_t *json_answer(const predict *p, const char *photo, const dermis_pho
         json_array_append_new(predictions,
                               json_pack("{s:i, s:s, s:s*, s:f}", "index", (int)index, "class",
                                         dermis_model_class(p->model, index), "name",
-                                        cli_card_name(p->card, index), "probability",
+                                        dermis_card_name(p->card, index, p->language_code), "probability",
                                         (double)probabilities[index]));
     }
     json_t *cam = map ? json_pack("{s:s, s:s, s:s, s:b}", "method", map->method, "layer", map->layer,
@@ -298,7 +300,7 @@ static dermis_status one_photo(predict *p, const char *photo, dermis_error *err)
     if (status != DERMIS_OK)
         return status;
     at[0] = base_now_ms();
-    status = dermis_session_load(p->session, data, size, &about, err);
+    status = dermis_session_load(p->session, data, size, &p->crop, &about, err);
     if (status != DERMIS_OK) {
         /* the model's own errors name it already */
         if (status != DERMIS_E_MODEL_CHANGED)
@@ -358,7 +360,8 @@ static dermis_status open_all(predict *p, dermis_error *err)
     if (status != DERMIS_OK)
         return status;
     dermis_model_get_info(p->model, &p->info);
-    p->card = cli_card_read(p->info.class_card, p->language);
+    p->card = dermis_card_read(p->info.class_card);
+    cli_language(p->language, p->language_code, sizeof p->language_code);
     if (!p->info.cam_layer && !p->layer && (p->overlay || p->map))
         return base_fail(err, DERMIS_E_USAGE, "the model has no convolution to explain: leave out "
                                               "--overlay and --map");
@@ -391,6 +394,14 @@ static dermis_status open_all(predict *p, dermis_error *err)
     return DERMIS_OK;
 }
 
+static bool parse_crop(const char *text, dermis_crop *out)
+{
+    char behind;
+    return strspn(text, "0123456789,") == strlen(text) && strlen(text) < 44 &&
+           sscanf(text, "%u,%u,%u,%u%c", &out->x, &out->y, &out->width, &out->height, &behind) == 4 &&
+           out->width && out->height;
+}
+
 static int run(const cli_command *self, int argc, char **argv)
 {
     predict p = {.class_index = -1, .alpha = 0.4f, .colormap = "jet", .score_name = "probability"};
@@ -406,6 +417,7 @@ static int run(const cli_command *self, int argc, char **argv)
         {"score", 0, CLI_TEXT, &p.score_name, "WHAT", "explain the probability or the logit (probability)", 0, 0},
         {"layer", 0, CLI_TEXT, &p.layer, "NAME", "explain at this convolution (the last one)", 0, 0},
         {"lang", 0, CLI_TEXT, &p.language, "LANG", "language of the classes' names: en, vi (the locale's)", 0, 0},
+        {"crop", 0, CLI_TEXT, &p.crop_text, "X,Y,W,H", "look only at this part, in pixels (the whole)", 0, 0},
         {"colormap", 0, CLI_TEXT, &p.colormap, "NAME", "jet, turbo, viridis or inferno (jet)", 0, 0},
         {"alpha", 0, CLI_REAL, &p.alpha, "A", "share of heat in the overlay, 0..1 (0.4)", 0, 1},
         {"threads", 0, CLI_NUMBER, &p.threads, "N", "threads (as many as CPUs)", 1, 256},
@@ -431,6 +443,10 @@ static int run(const cli_command *self, int argc, char **argv)
     }
     if (p.no_cam && (p.overlay || p.map)) {
         base_fail(&err, DERMIS_E_USAGE, "--overlay and --map need the explanation: leave out --no-cam");
+        return cli_report(&err);
+    }
+    if (p.crop_text && !parse_crop(p.crop_text, &p.crop)) {
+        base_fail(&err, DERMIS_E_USAGE, "--crop is X,Y,WIDTH,HEIGHT in pixels, not %s", p.crop_text);
         return cli_report(&err);
     }
     p.answers = json_array();
@@ -461,7 +477,7 @@ out:
     json_decref(p.answers);
     dermis_session_close(p.session);
     dermis_model_close(p.model);
-    cli_card_free(p.card);
+    dermis_card_free(p.card);
     base_free(p.order);
     return cli_end(exit_code);
 }

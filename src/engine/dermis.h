@@ -104,16 +104,22 @@ typedef struct dermis_limits {
 } dermis_limits;
 DERMIS_API void dermis_photo_limits(dermis_limits *out);
 
+/* A part of a photograph: pixels after orientation; width or height 0: the whole. One that does not lie
+ * within the photograph is DERMIS_E_USAGE. */
+typedef struct dermis_crop {
+    uint32_t x, y, width, height;
+} dermis_crop;
+
 /* Header only; memory_bytes is the decoder's, without the resize. */
 DERMIS_API dermis_status dermis_photo_probe(const void *data, size_t size, dermis_photo *out,
                                             dermis_error *err);
 /* Header only; memory_bytes is what dermis_session_load will take for a session of this model. */
 DERMIS_API dermis_status dermis_model_probe(const dermis_model *model, const void *data, size_t size,
-                                            dermis_photo *out, dermis_error *err);
+                                            const dermis_crop *crop, dermis_photo *out, dermis_error *err);
 /* Decodes into the session's input tensor; bytes as Pillow gives after exif_transpose,
- * convert('RGB') and resize(LANCZOS). `photo` may be NULL. */
+ * convert('RGB'), crop and resize(LANCZOS). `crop` NULL: the whole; `photo` may be NULL. */
 DERMIS_API dermis_status dermis_session_load(dermis_session *session, const void *data, size_t size,
-                                             dermis_photo *photo, dermis_error *err);
+                                             const dermis_crop *crop, dermis_photo *photo, dermis_error *err);
 /* The input tensor itself, float32 [height][width][channels] 0..255: read it after load, or fill it
  * in load's place. Runs keep it whole. */
 DERMIS_API float *dermis_session_input(dermis_session *session);
@@ -156,5 +162,42 @@ DERMIS_API void dermis_overlay_default(dermis_overlay *out); /* jet, 0.4, PNG */
 DERMIS_API dermis_status dermis_overlay_write(const void *data, size_t size, const dermis_map *map,
                                               const dermis_overlay *options, FILE *out,
                                               dermis_error *err);
+
+/* The colours of a map alone, as PNG with a palette: to be laid over the photograph by who shows it.
+ * width, height: 1..4096 pixels. */
+DERMIS_API dermis_status dermis_heat_write(const dermis_map *map, const char *colormap, uint32_t width,
+                                           uint32_t height, FILE *out, dermis_error *err);
+
+/* ---- a photograph to keep ---- */
+
+typedef struct dermis_photo_options {
+    uint32_t max_side;   /* of the longer side, pixels; never enlarged; 0: as it is */
+    int quality;         /* 1..100 */
+    size_t memory_bytes; /* budget; 0: the limit of dermis_photo_limits */
+} dermis_photo_options;
+/* Writes it (or a part of it) anew as baseline JPEG: upright, reduced, without any metadata. */
+DERMIS_API dermis_status dermis_photo_write(const void *data, size_t size, const dermis_crop *crop,
+                                            const dermis_photo_options *options, FILE *out, uint32_t *width,
+                                            uint32_t *height, dermis_error *err);
+/* What that will take, from the header; 0 for what is no picture or a crop outside of it. */
+DERMIS_API size_t dermis_photo_write_memory(const void *data, size_t size, const dermis_crop *crop,
+                                            const dermis_photo_options *options);
+
+/* ---- the model's card: what it says of itself and its classes, in several languages ---- */
+
+typedef struct dermis_card dermis_card;
+/* Of dermis_model_info.class_card; NULL where there is none to read. Everything below takes NULL. Texts
+ * are the card's, in `language` ("en", "vi"), else in English, else in any; NULL: there is none. A text
+ * with control characters counts as none: a card comes with a model from outside. */
+DERMIS_API dermis_card *dermis_card_read(const char *json);
+DERMIS_API void dermis_card_free(dermis_card *card);
+DERMIS_API const char *dermis_card_name(const dermis_card *card, uint32_t index, const char *language);
+/* `what`: "text", "urgency_text", "doctor". */
+DERMIS_API const char *dermis_card_class_text(const dermis_card *card, uint32_t index, const char *what,
+                                              const char *language);
+/* "days", "weeks", "watch", "harmless". */
+DERMIS_API const char *dermis_card_urgency(const dermis_card *card, uint32_t index);
+/* Of the model: "knows", "never", "license", "attribution", "limits". */
+DERMIS_API const char *dermis_card_about(const dermis_card *card, const char *key, const char *language);
 
 #endif

@@ -318,25 +318,40 @@ dermis_status dermis_photo_probe(const void *data, size_t size, dermis_photo *ou
     return status;
 }
 
+static const image_crop *crop_of(const dermis_crop *crop, image_crop *out)
+{
+    if (!crop)
+        return NULL;
+    *out = (image_crop){crop->x, crop->y, crop->width, crop->height};
+    return out;
+}
+
 dermis_status dermis_model_probe(const dermis_model *m, const void *data, size_t size,
-                                 dermis_photo *out, dermis_error *err)
+                                 const dermis_crop *wanted, dermis_photo *out, dermis_error *err)
 {
     const dermis_model_info *about = &m->info;
     image_limits limits;
     image_limits_default(&limits);
     image_info info;
+    image_crop storage;
+    const image_crop *crop = crop_of(wanted, &storage);
     dermis_status status = image_probe(data, size, &limits, &info, err);
     if (status == DERMIS_OK)
+        status = image_check_crop(&info, crop, err);
+    if (status == DERMIS_OK)
         fill_photo(&info,
-                   image_tensor_memory(&info, about->input_width, about->input_height, about->input_channels),
+                   image_tensor_memory(&info, crop, about->input_width, about->input_height,
+                                       about->input_channels),
                    out);
     return status;
 }
 
 dermis_status dermis_session_load(dermis_session *s, const void *data, size_t size,
-                                  dermis_photo *photo, dermis_error *err)
+                                  const dermis_crop *wanted, dermis_photo *photo, dermis_error *err)
 {
     image_limits limits;
+    image_crop storage;
+    const image_crop *crop = crop_of(wanted, &storage);
     image_limits_default(&limits);
     if (s->decoding_bytes)
         limits.max_memory = s->decoding_bytes;
@@ -344,11 +359,11 @@ dermis_status dermis_session_load(dermis_session *s, const void *data, size_t si
     image_info info;
     dermis_status status = model_check_unchanged(s->model->file, err);
     if (status == DERMIS_OK)
-        status = image_to_tensor(data, size, &limits, m->input_width, m->input_height,
+        status = image_to_tensor(data, size, &limits, crop, m->input_width, m->input_height,
                                  m->input_channels, nn_session_input(s->run), &info, err);
     if (status == DERMIS_OK && photo)
         fill_photo(&info,
-                   image_tensor_memory(&info, m->input_width, m->input_height, m->input_channels),
+                   image_tensor_memory(&info, crop, m->input_width, m->input_height, m->input_channels),
                    photo);
     return status;
 }
@@ -452,4 +467,42 @@ dermis_status dermis_overlay_write(const void *data, size_t size, const dermis_m
     return image_overlay(data, size, &limits, map->values, map->height, map->width, colormap,
                          options->alpha, options->jpeg ? IMAGE_ENCODE_JPEG : IMAGE_ENCODE_PNG, out,
                          err);
+}
+
+dermis_status dermis_heat_write(const dermis_map *map, const char *name, uint32_t width, uint32_t height,
+                                FILE *out, dermis_error *err)
+{
+    image_colormap colormap;
+    if (image_colormap_parse(name, &colormap) != DERMIS_OK)
+        return base_fail(err, DERMIS_E_USAGE,
+                         "unknown colormap %s; jet, turbo, viridis and inferno are known", name);
+    return image_heat(map->values, map->height, map->width, colormap, width, height, out, err);
+}
+
+/* ---- a photograph to keep ---- */
+
+dermis_status dermis_photo_write(const void *data, size_t size, const dermis_crop *crop,
+                                 const dermis_photo_options *options, FILE *out, uint32_t *width,
+                                 uint32_t *height, dermis_error *err)
+{
+    image_limits limits;
+    image_crop storage;
+    image_limits_default(&limits);
+    if (options->memory_bytes)
+        limits.max_memory = options->memory_bytes;
+    return image_photo(data, size, &limits, crop_of(crop, &storage), options->max_side, options->quality,
+                       out, width, height, err);
+}
+
+size_t dermis_photo_write_memory(const void *data, size_t size, const dermis_crop *wanted,
+                                 const dermis_photo_options *options)
+{
+    image_limits limits;
+    image_info info;
+    image_crop storage;
+    const image_crop *crop = crop_of(wanted, &storage);
+    image_limits_default(&limits);
+    if (image_probe(data, size, &limits, &info, NULL) || image_check_crop(&info, crop, NULL))
+        return 0;
+    return image_photo_memory(&info, crop, options->max_side);
 }

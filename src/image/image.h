@@ -58,18 +58,27 @@ const char *image_format_name(image_format format); /* "JPEG", "PNG", "WebP" */
 dermis_status image_probe(const uint8_t *data, size_t size, const image_limits *limits,
                           image_info *out, dermis_error *err);
 
-/* All that image_to_tensor or image_overlay will take for this picture, decoder included. */
-size_t image_tensor_memory(const image_info *info, uint32_t width, uint32_t height,
-                           uint32_t channels);
+/* A part of the picture: pixels after orientation; width or height 0: the whole. */
+typedef struct image_crop {
+    uint32_t x, y, width, height;
+} image_crop;
+/* DERMIS_E_USAGE when a part does not lie within the picture. `crop` may be NULL: the whole. */
+dermis_status image_check_crop(const image_info *info, const image_crop *crop, dermis_error *err);
+
+/* All that image_to_tensor, image_overlay or image_photo will take for this picture, decoder included;
+ * `crop` as checked. */
+size_t image_tensor_memory(const image_info *info, const image_crop *crop, uint32_t width,
+                           uint32_t height, uint32_t channels);
 size_t image_overlay_memory(const image_info *info);
+size_t image_photo_memory(const image_info *info, const image_crop *crop, uint32_t max_side);
 
 /* ---- bytes to a tensor ---- */
 
 /* Writes out[height][width][channels], float32, whole numbers 0..255. channels: 3 (RGB) or 1
- * (luma). `info` may be NULL. On failure `out` holds nothing of meaning. Bytes after the picture's
+ * (luma). `crop` NULL: the whole picture. `info` may be NULL. On failure `out` holds nothing of meaning. Bytes after the picture's
  * end are no error; a picture that ends early is DERMIS_E_PICTURE_DAMAGED. */
 dermis_status image_to_tensor(const uint8_t *data, size_t size, const image_limits *limits,
-                              uint32_t width, uint32_t height, uint32_t channels, float *out,
+                              const image_crop *crop, uint32_t width, uint32_t height, uint32_t channels, float *out,
                               image_info *info, dermis_error *err);
 
 /* ---- a map over a picture ---- */
@@ -90,5 +99,18 @@ dermis_status image_overlay(const uint8_t *data, size_t size, const image_limits
                             const float *map, uint32_t map_h, uint32_t map_w,
                             image_colormap colormap, float alpha, image_encoding encoding,
                             FILE *out, dermis_error *err);
+
+/* ---- a picture anew: upright, reduced, without metadata ---- */
+
+/* Writes the picture (or a part of it) as baseline JPEG, chroma halved, with its longer side reduced to
+ * max_side (0: as it is; never enlarged) by the resize of image_to_tensor. Nothing of the original but
+ * its pixels is carried over. *width, *height: what was written. */
+dermis_status image_photo(const uint8_t *data, size_t size, const image_limits *limits,
+                          const image_crop *crop, uint32_t max_side, int quality, FILE *out,
+                          uint32_t *width, uint32_t *height, dermis_error *err);
+
+/* The colour map of a map alone, enlarged as image_overlay does, as PNG with a palette. */
+dermis_status image_heat(const float *map, uint32_t map_h, uint32_t map_w, image_colormap colormap,
+                         uint32_t width, uint32_t height, FILE *out, dermis_error *err);
 
 #endif

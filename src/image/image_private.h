@@ -111,4 +111,43 @@ static inline uint8_t image_clip8(int32_t sum)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
+/* ---- resize of a whole picture (image.c) ---- */
+
+/* Where the resized picture goes: floats, bytes, or rows as they come from the top (`frame` is then one
+ * row; only where image_in_order). */
+typedef struct image_sink {
+    float *tensor;
+    uint8_t *frame;
+    dermis_status (*row)(void *context, uint8_t *row, dermis_error *err); /* or NULL */
+    void *context;
+} image_sink;
+
+/* Whether a picture of this orientation comes out row by row from the top. */
+static inline bool image_in_order(const image_info *info)
+{
+    return !image_swaps_axes(info->orientation) && !image_flips_y(info->orientation);
+}
+/* Decodes the part and resizes it into the sink, [height][width][channels]. `head` as probed, `crop`
+ * as checked. */
+dermis_status image_resize(const uint8_t *data, size_t size, const image_limits *limits,
+                           const image_info *head, const image_crop *crop, uint32_t width,
+                           uint32_t height, uint32_t channels, const image_sink *sink,
+                           dermis_error *err);
+
+/* ---- pictures written row by row (writer.c) ---- */
+
+typedef struct image_writer_options {
+    image_encoding encoding;
+    int quality;                  /* of a JPEG */
+    bool halved;                  /* its chroma */
+    const uint8_t (*palette)[3];  /* of a PNG: rows are then indices; or NULL: RGB */
+} image_writer_options;
+
+typedef struct image_writer image_writer;
+dermis_status image_writer_open(const image_writer_options *options, uint32_t width, uint32_t height,
+                                FILE *out, image_writer **writer, dermis_error *err);
+dermis_status image_writer_row(image_writer *writer, uint8_t *row, dermis_error *err);
+dermis_status image_writer_end(image_writer *writer, dermis_error *err);
+void image_writer_free(image_writer *writer);
+
 #endif

@@ -5,149 +5,7 @@
 #include "image/image_private.h"
 
 #include <math.h>
-#include <setjmp.h>
 #include <string.h>
-
-#include <jpeglib.h>
-#include <png.h>
-
-/* ---- writers: open, rows from the top, close ---- */
-
-enum { JPEG_QUALITY = 90, PNG_LEVEL = 2 }; /* PNG: level 4 takes twice the time for 4 % */
-
-typedef struct writer {
-    image_encoding encoding;
-    FILE *out;
-    jmp_buf jump;
-    char message[JMSG_LENGTH_MAX];
-    png_structp png;
-    png_infop png_info;
-    struct jpeg_compress_struct jpeg;
-    struct jpeg_error_mgr errors;
-    bool jpeg_made;
-} writer;
-
-static void png_fail(png_structp png, png_const_charp text)
-{
-    writer *w = png_get_error_ptr(png);
-    snprintf(w->message, sizeof w->message, "%s", text);
-    longjmp(w->jump, 1);
-}
-
-static void png_quiet(png_structp png, png_const_charp text)
-{
-    (void)png;
-    (void)text;
-}
-
-static png_voidp png_alloc(png_structp png, png_alloc_size_t n)
-{
-    (void)png;
-    return base_alloc(BASE_TAG_IMAGE, n);
-}
-
-static void png_release(png_structp png, png_voidp p)
-{
-    (void)png;
-    base_free(p);
-}
-
-static void png_put(png_structp png, png_bytep bytes, size_t n)
-{
-    writer *w = png_get_io_ptr(png);
-    if (fwrite(bytes, 1, n, w->out) != n)
-        png_error(png, "writing failed");
-}
-
-static void png_flush_nothing(png_structp png)
-{
-    (void)png;
-}
-
-static void jpeg_fail(j_common_ptr cinfo)
-{
-    writer *w = cinfo->client_data;
-    cinfo->err->format_message(cinfo, w->message);
-    longjmp(w->jump, 1);
-}
-
-static void jpeg_quiet(j_common_ptr cinfo)
-{
-    (void)cinfo;
-}
-
-static dermis_status writer_failed(const writer *w, dermis_error *err)
-{
-    return base_fail(err, DERMIS_E_IO, "the overlay cannot be written (%s): is the disk full?",
-                     w->message);
-}
-
-static dermis_status writer_open(writer *w, uint32_t width, uint32_t height, dermis_error *err)
-{
-    if (setjmp(w->jump))
-        return writer_failed(w, err);
-    if (w->encoding == IMAGE_ENCODE_PNG) {
-        w->png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, w, png_fail, png_quiet, NULL,
-                                           png_alloc, png_release);
-        w->png_info = w->png ? png_create_info_struct(w->png) : NULL;
-        if (!w->png_info)
-            return base_fail(err, DERMIS_E_MEMORY, "not enough memory to write the overlay");
-        png_set_write_fn(w->png, w, png_put, png_flush_nothing);
-        png_set_IHDR(w->png, w->png_info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                     PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-        png_set_compression_level(w->png, PNG_LEVEL);
-        png_set_filter(w->png, PNG_FILTER_TYPE_BASE, PNG_FILTER_SUB | PNG_FILTER_UP);
-        png_write_info(w->png, w->png_info);
-        return DERMIS_OK;
-    }
-    w->jpeg.err = jpeg_std_error(&w->errors);
-    w->errors.error_exit = jpeg_fail;
-    w->errors.output_message = jpeg_quiet;
-    w->jpeg.client_data = w;
-    jpeg_create_compress(&w->jpeg);
-    w->jpeg_made = true;
-    w->jpeg.client_data = w;
-    jpeg_stdio_dest(&w->jpeg, w->out);
-    w->jpeg.image_width = width;
-    w->jpeg.image_height = height;
-    w->jpeg.input_components = 3;
-    w->jpeg.in_color_space = JCS_RGB;
-    jpeg_set_defaults(&w->jpeg);
-    jpeg_set_quality(&w->jpeg, JPEG_QUALITY, TRUE);
-    w->jpeg.comp_info[0].h_samp_factor = w->jpeg.comp_info[0].v_samp_factor = 1; /* 4:4:4 */
-    jpeg_start_compress(&w->jpeg, TRUE);
-    return DERMIS_OK;
-}
-
-static dermis_status writer_row(writer *w, uint8_t *rgb, dermis_error *err)
-{
-    if (setjmp(w->jump))
-        return writer_failed(w, err);
-    if (w->encoding == IMAGE_ENCODE_PNG)
-        png_write_row(w->png, rgb);
-    else
-        jpeg_write_scanlines(&w->jpeg, &rgb, 1);
-    return DERMIS_OK;
-}
-
-static dermis_status writer_end(writer *w, dermis_error *err)
-{
-    if (setjmp(w->jump))
-        return writer_failed(w, err);
-    if (w->encoding == IMAGE_ENCODE_PNG)
-        png_write_end(w->png, w->png_info);
-    else
-        jpeg_finish_compress(&w->jpeg);
-    return DERMIS_OK;
-}
-
-static void writer_release(writer *w)
-{
-    if (w->png)
-        png_destroy_write_struct(&w->png, &w->png_info);
-    if (w->jpeg_made && !setjmp(w->jump))
-        jpeg_destroy_compress(&w->jpeg);
-}
 
 /* ---- the blend ---- */
 
@@ -197,7 +55,15 @@ static void fill_columns(const blend *b)
     }
 }
 
-static void blend_row(const blend *b, uint32_t y, uint8_t *rgb)
+/* As matplotlib: 1.0 falls into the last of 256 bins. */
+static unsigned bin(float v)
+{
+    unsigned index = (unsigned)(v * 256.0f);
+    return index > 255 ? 255 : index;
+}
+
+/* The map's two rows at height y, mixed, into `line`. */
+static void mix_rows(const blend *b, uint32_t y)
 {
     float f;
     uint32_t row = place(y, b->height, b->map_h, &f);
@@ -205,11 +71,19 @@ static void blend_row(const blend *b, uint32_t y, uint8_t *rgb)
     const float *lower = f > 0.0f ? upper + b->map_w : upper;
     for (uint32_t i = 0; i < b->map_w; i++)
         b->line[i] = unit(upper[i]) * (1.0f - f) + unit(lower[i]) * f;
+}
+
+static float value_at(const blend *b, uint32_t x)
+{
+    const column *at = &b->columns[x];
+    return b->line[at->cell] * (1.0f - at->fraction) + b->line[at->next] * at->fraction;
+}
+
+static void blend_row(const blend *b, uint32_t y, uint8_t *rgb)
+{
+    mix_rows(b, y);
     for (uint32_t x = 0; x < b->width; x++, rgb += 3) {
-        const column *at = &b->columns[x];
-        float v = b->line[at->cell] * (1.0f - at->fraction) + b->line[at->next] * at->fraction;
-        int index = (int)(v * 256.0f); /* as matplotlib: 1.0 falls into the last of 256 bins */
-        const uint8_t *heat = b->colours[index > 255 ? 255 : index];
+        const uint8_t *heat = b->colours[bin(value_at(b, x))];
         for (int c = 0; c < 3; c++)
             rgb[c] = (uint8_t)(b->alpha * heat[c] + (1.0f - b->alpha) * rgb[c] + 0.5f);
     }
@@ -257,14 +131,15 @@ size_t image_overlay_memory(const image_info *info)
 
 /* All that stands between the opened source and the last row written. */
 static dermis_status draw(image_source *source, const blend *b, uint8_t *frame, uint8_t *row,
-                          writer *w, dermis_error *err)
+                          const image_writer_options *options, FILE *out, dermis_error *err)
 {
     const image_info *info = &source->info;
+    image_writer *w = NULL;
     dermis_status status = DERMIS_OK;
     for (uint32_t y = 0; frame && status == DERMIS_OK && y < info->stored_height; y++)
         status = source->row(source, frame + (size_t)y * info->stored_width * 3, err);
     if (status == DERMIS_OK)
-        status = writer_open(w, info->width, info->height, err);
+        status = image_writer_open(options, info->width, info->height, out, &w, err);
     for (uint32_t y = 0; status == DERMIS_OK && y < info->height; y++) {
         if (frame)
             oriented_row(frame, info, y, row);
@@ -275,9 +150,12 @@ static dermis_status draw(image_source *source, const blend *b, uint8_t *frame, 
         if (!frame && image_flips_x(info->orientation))
             mirror_row(row, info->width);
         blend_row(b, y, row);
-        status = writer_row(w, row, err);
+        status = image_writer_row(w, row, err);
     }
-    return status == DERMIS_OK ? writer_end(w, err) : status;
+    if (status == DERMIS_OK)
+        status = image_writer_end(w, err);
+    image_writer_free(w);
+    return status;
 }
 
 dermis_status image_overlay(const uint8_t *data, size_t size, const image_limits *limits,
@@ -299,16 +177,11 @@ dermis_status image_overlay(const uint8_t *data, size_t size, const image_limits
     if (status == DERMIS_OK)
         status = image_check_memory("the overlay of this picture", image_overlay_memory(&head),
                                     limits, err);
-    if (status == DERMIS_OK && encoding == IMAGE_ENCODE_JPEG &&
-        (head.width > JPEG_MAX_DIMENSION || head.height > JPEG_MAX_DIMENSION))
-        status = base_fail(err, DERMIS_E_PICTURE_LIMIT,
-                           "a JPEG's side may have %ld pixels: write the overlay as PNG",
-                           (long)JPEG_MAX_DIMENSION);
     if (status != DERMIS_OK)
         return status;
 
     image_source *source = NULL;
-    writer *w = base_calloc(BASE_TAG_IMAGE, 1, sizeof *w);
+    image_writer_options options = {.encoding = encoding, .quality = 90};
     uint8_t *row = base_calloc(BASE_TAG_IMAGE, head.width, 3), *frame = NULL;
     blend b = {.map = map,
                .map_w = map_w,
@@ -322,23 +195,55 @@ dermis_status image_overlay(const uint8_t *data, size_t size, const image_limits
     bool framed = needs_frame(head.orientation);
     if (framed)
         frame = base_alloc(BASE_TAG_IMAGE, image_product(head.stored_width, head.stored_height, 3));
-    if (!w || !row || !b.line || !b.columns || (framed && !frame)) {
+    if (!row || !b.line || !b.columns || (framed && !frame)) {
         status = base_fail(err, DERMIS_E_MEMORY, "not enough memory to draw the overlay");
         goto done;
     }
     fill_columns(&b);
-    w->encoding = encoding;
-    w->out = out;
     status = image_source_open(data, size, limits, &source, err);
     if (status == DERMIS_OK)
-        status = draw(source, &b, frame, row, w, err);
-    writer_release(w);
+        status = draw(source, &b, frame, row, &options, out, err);
 done:
     if (source)
         source->close(source);
-    base_free(w);
     base_free(row);
     base_free(frame);
+    base_free(b.line);
+    base_free(b.columns);
+    return status;
+}
+
+dermis_status image_heat(const float *map, uint32_t map_h, uint32_t map_w, image_colormap colormap,
+                         uint32_t width, uint32_t height, FILE *out, dermis_error *err)
+{
+    if (!map || map_h == 0 || map_w == 0 || width == 0 || height == 0 || width > 4096 || height > 4096 ||
+        (unsigned)colormap > IMAGE_INFERNO)
+        return base_fail(err, DERMIS_E_USAGE, "heat needs a map, a colormap and 1 to 4096 pixels a side");
+    image_writer_options options = {.encoding = IMAGE_ENCODE_PNG, .palette = image_colormap_table(colormap)};
+    image_writer *w = NULL;
+    uint8_t *row = base_alloc(BASE_TAG_IMAGE, width);
+    blend b = {.map = map,
+               .map_w = map_w,
+               .map_h = map_h,
+               .width = width,
+               .height = height,
+               .line = base_calloc(BASE_TAG_IMAGE, map_w, sizeof(float)),
+               .columns = base_calloc(BASE_TAG_IMAGE, width, sizeof(column))};
+    dermis_status status = row && b.line && b.columns
+                               ? image_writer_open(&options, width, height, out, &w, err)
+                               : base_fail(err, DERMIS_E_MEMORY, "not enough memory to draw the map");
+    if (status == DERMIS_OK)
+        fill_columns(&b);
+    for (uint32_t y = 0; y < height && !status; y++) {
+        mix_rows(&b, y);
+        for (uint32_t x = 0; x < width; x++)
+            row[x] = (uint8_t)bin(value_at(&b, x));
+        status = image_writer_row(w, row, err);
+    }
+    if (status == DERMIS_OK)
+        status = image_writer_end(w, err);
+    image_writer_free(w);
+    base_free(row);
     base_free(b.line);
     base_free(b.columns);
     return status;

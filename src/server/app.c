@@ -51,25 +51,28 @@ static dermis_status load_texts(server *app, dermis_error *err)
 
 /* ---- the data folder ---- */
 
-static dermis_status choose_data_dir(server *app, dermis_error *err)
+dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err)
 {
-    const char *given = app->settings.data_dir, *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    const char *given = settings->data_dir, *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    int n;
     if (*given)
-        snprintf(app->data_dir, sizeof app->data_dir, "%s", given);
-    else if (xdg && *xdg == '/' && strlen(xdg) < 3500)
-        snprintf(app->data_dir, sizeof app->data_dir, "%s/dermis", xdg);
-    else if (home && *home == '/' && strlen(home) < 3400)
-        snprintf(app->data_dir, sizeof app->data_dir, "%s/.local/share/dermis", home);
+        n = snprintf(out, size, "%s", given);
+    else if (xdg && *xdg == '/')
+        n = snprintf(out, size, "%s/dermis", xdg);
+    else if (home && *home == '/')
+        n = snprintf(out, size, "%s/.local/share/dermis", home);
     else
         return base_fail(err, DERMIS_E_USAGE, "HOME is not set: name the folder for data with --data-dir");
-    for (char *slash = strchr(app->data_dir + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    if (n >= (int)size)
+        return base_fail(err, DERMIS_E_USAGE, "the data folder's path is too long");
+    for (char *slash = strchr(out + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0; /* the folders above it, as mkdir -p; the store makes the last one */
-        int failed = mkdir(app->data_dir, 0755) != 0 && errno != EEXIST ? errno : 0;
+        int failed = mkdir(out, 0755) != 0 && errno != EEXIST ? errno : 0;
         if (failed)
-            base_fail(err, DERMIS_E_IO, "%s: cannot make the folder: %s", app->data_dir, strerror(failed));
+            base_fail(err, DERMIS_E_IO, "%s: cannot make the folder: %s", out, strerror(failed));
         *slash = '/';
         if (failed)
-            return err->status;
+            return err ? err->status : DERMIS_E_IO;
     }
     return DERMIS_OK;
 }
@@ -277,7 +280,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
                                     .explain = s->gradcam,
                                     .drain_ms = s->request_limit_s * 1000};
     size_t budget = s->memory_bytes ? s->memory_bytes : limit;
-    if ((status = load_texts(app, err)) || (status = choose_data_dir(app, err)) ||
+    if ((status = load_texts(app, err)) || (status = server_data_dir(s, app->data_dir, sizeof app->data_dir, err)) ||
         (status = store_open(app->data_dir, true, app_now(), &app->store, err)) ||
         (status = models_open(&models, &app->models, err)) ||
         (status = plan_memory(app, limit, program, plan, err)))
@@ -365,7 +368,7 @@ dermis_status server_run(const server_settings *settings, const char *model_path
                          server_program_bytes *program_bytes, dermis_error *err)
 {
     sigset_t signals;
-    memory_plan plan;
+    memory_plan plan = {0};
     if (sodium_init() < 0)
         return base_fail(err, DERMIS_E_INTERNAL, "no random numbers: libsodium cannot start");
     json_set_alloc_funcs(json_take, base_free);

@@ -54,6 +54,8 @@ extern const size_t server_setting_count;
 dermis_status server_settings_read(const char *const *given, const char *file, server_settings *out,
                                    dermis_error *err);
 void server_settings_release(server_settings *settings);
+/* The folder for data: the setting, or dermis in the user's data folder; made with those above it. */
+dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err);
 /* The table as a page of docs (Markdown). */
 void server_settings_document(FILE *out);
 

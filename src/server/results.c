@@ -418,8 +418,8 @@ static dermis_status map_photo(server_call *call, const char *id, void **data, s
 static dermis_status draw_overlay(server_call *call, const char *id, const dermis_map *map, const char *colormap,
                                   double alpha, FILE **out, dermis_error *err)
 {
-    void *data;
-    size_t size;
+    void *data = NULL;
+    size_t size = 0;
     dermis_photo photo;
     dermis_status status = map_photo(call, id, &data, &size, err);
     if (status != DERMIS_OK)
@@ -494,7 +494,7 @@ static bool open_own(server_call *call, store_result *r)
 
 static void after(server_call *call, dermis_status status, const dermis_error *err, const char *notice)
 {
-    char location[120];
+    char location[200];
     snprintf(location, sizeof location, "/result/%s/?notice=%s", call->parts[0], notice);
     if (status == DERMIS_OK)
         answer_redirect(call, location);

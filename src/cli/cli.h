@@ -4,7 +4,6 @@
 
 #include "base/base.h"
 #include "engine/dermis.h"
-#include "server/server.h"
 
 /* ---- options ---- */
 
@@ -41,11 +40,6 @@ extern const cli_command cli_predict, cli_convert, cli_inspect, cli_bench, cli_c
  * what help prints behind the options: an example, limits, exit codes. */
 int cli_parse(const cli_command *command, const cli_option *options, size_t count,
               const char *notes, int argc, char **argv, int *exit_code);
-
-/* The settings of the service, as options of a command, with `more` of its own; a return value is the exit
- * code where *operands is -1. */
-int cli_read_settings(const cli_command *self, int argc, char **argv, const cli_option *more, size_t more_count,
-                      const char *help, server_settings *out, int *operands);
 
 /* The one of `count` names that `wrong` looks like a slip of, or NULL. */
 const char *cli_nearest(const char *wrong, const char *const *names, size_t count);

@@ -6,8 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
-#include "server/server.h"
+#include "cli/settings.h"
 
 static const char notes[] =
     "ACTION is\n"

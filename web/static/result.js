@@ -52,6 +52,12 @@ document.addEventListener('DOMContentLoaded', function () {
     });
   }
 
+  /* the kinds in question are open; the server says so too (`opened`), then nothing moves here */
+  const kinds = document.querySelector('.kinds');
+  if (!kinds.querySelector('[open]')) {
+    Array.from(kinds.querySelectorAll('div > .kind')).slice(0, Number(kinds.dataset.open)).forEach((one) => { one.open = true; });
+  }
+
   /* all shares are printed */
   const others = document.querySelector('.others');
   let was = false;

@@ -240,13 +240,13 @@ void http_reply(http_request *r, http_answer *answer)
     http_server *s = r->server;
     pthread_mutex_lock(&s->reply_mutex); /* the server's: the request may end while it is held */
     r->answer = *answer;
+    http_answer_init(answer, 0, NULL); /* before the request can end, and its owner's memory with it */
     r->replied = true;
     if (r->parked) {
         r->parked = false;
         MHD_resume_connection(r->connection);
     }
     pthread_mutex_unlock(&s->reply_mutex);
-    http_answer_init(answer, 0, NULL);
 }
 
 /* ---- the daemon ---- */

@@ -10,7 +10,8 @@
 
 #define BUCKETS 1024 /* of WAYS entries */
 #define WAYS    4
-#define FREE_TRIES 5          /* wrong passwords before the first wait */
+#define FREE_TRIES    5  /* wrong passwords for one account before the first wait */
+#define FREE_ADDRESS 30 /* from one address: a clinic stands behind one */
 #define LONGEST_WAIT_S 900.0
 #define FORGET_MS (3600e3 * 24)
 
@@ -112,13 +113,14 @@ void limits_tried(server_limits *l, const char *what, const char *name, bool suc
 {
     pthread_mutex_lock(&l->mutex);
     entry *e = find_try(l, what, name);
+    unsigned free_tries = strcmp(what, "address") == 0 ? FREE_ADDRESS : FREE_TRIES;
     e->used_ms = now_ms;
     if (success) {
         e->failures = 0;
         e->blocked_until_ms = 0;
-    } else if (++e->failures >= FREE_TRIES) {
-        double wait = ldexp(1.0, (int)(e->failures - FREE_TRIES) < 20 ? (int)(e->failures - FREE_TRIES) : 20);
-        e->blocked_until_ms = now_ms + fmin(wait, LONGEST_WAIT_S) * 1e3;
+    } else if (++e->failures >= free_tries) {
+        unsigned more = e->failures - free_tries;
+        e->blocked_until_ms = now_ms + fmin(ldexp(1.0, more < 20 ? (int)more : 20), LONGEST_WAIT_S) * 1e3;
     }
     pthread_mutex_unlock(&l->mutex);
 }

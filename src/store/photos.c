@@ -19,7 +19,7 @@ static void file_path(const store *s, const char *name, bool thumb, char *out, s
     snprintf(out, size, "%s/photos/%.2s/%s%s.jpg", s->folder, name, name, thumb ? ".thumb" : "");
 }
 
-static int sync_folder(const char *path)
+int store_sync_folder(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), failed = fd < 0 || fsync(fd) != 0;
     if (fd >= 0)
@@ -49,8 +49,8 @@ dermis_status store_photo_write(store *s, const char *name, bool thumb, const vo
     folder_path(s, name, folder, sizeof folder);
     file_path(s, name, thumb, path, sizeof path);
     snprintf(temporary, sizeof temporary, "%s.new", path);
-    bool made = mkdir(photos, 0700) == 0;
-    made |= mkdir(folder, 0700) == 0;
+    bool made = mkdir(photos, 0700) == 0 && chmod(photos, 0700) == 0;
+    mkdir(folder, 0700);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && write_all(fd, bytes, size) && fsync(fd) == 0;
     int why = errno;
@@ -62,7 +62,9 @@ dermis_status store_photo_write(store *s, const char *name, bool thumb, const vo
         fine = false;
         why = errno;
     }
-    if (fine && (sync_folder(folder) != 0 || (made && sync_folder(photos) != 0))) {
+    /* another thread may have made the folders a moment ago and not synced them yet */
+    if (fine && (store_sync_folder(folder) != 0 || store_sync_folder(photos) != 0 ||
+                 (made && store_sync_folder(s->folder) != 0))) {
         fine = false;
         why = errno;
         unlink(path);
@@ -74,15 +76,18 @@ dermis_status store_photo_write(store *s, const char *name, bool thumb, const vo
     return base_fail(err, DERMIS_E_IO, "a photograph cannot be stored in the data folder: %s", strerror(why));
 }
 
-void store_photo_delete(store *s, const char *name)
+dermis_status store_photo_delete(store *s, const char *name, dermis_error *err)
 {
     char path[4400];
+    int why = 0;
     for (int thumb = 0; thumb < 2; thumb++) {
         file_path(s, name, thumb, path, sizeof path);
-        unlink(path);
+        if (unlink(path) != 0 && errno != ENOENT)
+            why = errno;
     }
     folder_path(s, name, path, sizeof path);
-    sync_folder(path);
+    store_sync_folder(path);
+    return why ? base_fail(err, DERMIS_E_IO, "a photograph's file cannot be removed: %s", strerror(why)) : DERMIS_OK;
 }
 
 dermis_status store_photo_open(store *s, const char *name, bool thumb, int *fd, dermis_error *err)
@@ -129,7 +134,7 @@ static dermis_status clean_folder(store *s, const char *path, dermis_error *err)
         if (!orphan) {
             sqlite3_stmt *ask = store_prepare(s, "SELECT 1 FROM results WHERE file = ?1", err);
             if (!ask) {
-                status = DERMIS_E_IO;
+                status = err->status;
                 break;
             }
             sqlite3_bind_text(ask, 1, name, -1, SQLITE_STATIC);
@@ -153,7 +158,11 @@ dermis_status store_photo_clean(store *s, dermis_error *err)
     snprintf(path, sizeof path, "%s/photos", s->folder);
     DIR *photos = opendir(path);
     struct dirent *entry;
+    dermis_error own;
     dermis_status status = DERMIS_OK;
+    err = err ? err : &own;
+    if (!photos && errno != ENOENT)
+        return base_fail(err, DERMIS_E_IO, "%s: the folder of photographs cannot be read: %s", path, strerror(errno));
     pthread_mutex_lock(&s->mutex);
     while (photos && !status && (entry = readdir(photos))) {
         if (strlen(entry->d_name) != 2 || *entry->d_name == '.')

@@ -3,18 +3,25 @@
 
 #include "store/store_private.h"
 
-#define RESULT "id, user, guest, created, expires, shared, width, height, top, answer, notes, maps"
+#define BRIEF  "id, user, guest, created, expires, shared, width, height, top, answer, notes"
+#define RESULT BRIEF ", maps"
 
 static dermis_status failed(const dermis_error *err)
 {
     return err ? err->status : DERMIS_E_IO;
 }
 
+static const char *text_at(sqlite3_stmt *row, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(row, column);
+    return text ? text : ""; /* columns are NOT NULL: only out of memory */
+}
+
 /* Text and bytes of the row stay SQLite's: valid until the next step. */
 static void read_result(sqlite3_stmt *row, store_result *out)
 {
     memset(out, 0, sizeof *out);
-    snprintf(out->id, sizeof out->id, "%s", (const char *)sqlite3_column_text(row, 0));
+    snprintf(out->id, sizeof out->id, "%s", text_at(row, 0));
     out->user = sqlite3_column_int64(row, 1);
     const void *guest = sqlite3_column_blob(row, 2);
     if (guest && sqlite3_column_bytes(row, 2) == STORE_HASH_BYTES)
@@ -24,9 +31,9 @@ static void read_result(sqlite3_stmt *row, store_result *out)
     out->shared = sqlite3_column_int(row, 5) != 0;
     out->width = (uint32_t)sqlite3_column_int64(row, 6);
     out->height = (uint32_t)sqlite3_column_int64(row, 7);
-    snprintf(out->top, sizeof out->top, "%s", (const char *)sqlite3_column_text(row, 8));
-    out->answer = (const char *)sqlite3_column_text(row, 9);
-    out->notes = (const char *)sqlite3_column_text(row, 10);
+    snprintf(out->top, sizeof out->top, "%s", text_at(row, 8));
+    out->answer = text_at(row, 9);
+    out->notes = text_at(row, 10);
     out->answer = out->answer ? out->answer : "";
     out->notes = out->notes ? out->notes : "";
 }
@@ -101,7 +108,7 @@ dermis_status store_result_add(store *s, const store_result *r, const void *phot
         pthread_mutex_unlock(&s->mutex);
     }
     if (status != DERMIS_OK) {
-        store_photo_delete(s, file);
+        store_photo_delete(s, file, NULL);
         return status;
     }
     memcpy(out, id, sizeof id);
@@ -157,7 +164,7 @@ dermis_status store_result_photo(store *s, const char *id, bool thumb, int64_t n
     sqlite3_stmt *row = find(s, "SELECT file FROM results WHERE id = ?1 AND (expires = 0 OR expires > ?2)", id, now,
                              &status, err);
     if (row) {
-        snprintf(file, sizeof file, "%s", (const char *)sqlite3_column_text(row, 0));
+        snprintf(file, sizeof file, "%s", text_at(row, 0));
         sqlite3_reset(row);
         status = store_photo_open(s, file, thumb, fd, err);
     }
@@ -226,7 +233,7 @@ static dermis_status collect(store *s, sqlite3_stmt *ask, char **names, size_t *
             *names = grown;
         }
         snprintf(*names + *count * (STORE_FILE_CHARS + 1), STORE_FILE_CHARS + 1, "%s",
-                 (const char *)sqlite3_column_text(ask, 0));
+                 text_at(ask, 0));
         ++*count;
     }
     dermis_status status = code == SQLITE_DONE ? DERMIS_OK : store_fail(s, err);
@@ -234,8 +241,10 @@ static dermis_status collect(store *s, sqlite3_stmt *ask, char **names, size_t *
     return status;
 }
 
-/* With the mutex held; `ask` and `drop` are bound. Row, WAL, files: in this order. */
-static dermis_status delete_bound(store *s, sqlite3_stmt *ask, sqlite3_stmt *drop, unsigned *removed, dermis_error *err)
+/* With the mutex held; `ask`, `drop` and `also` (or NULL) are bound. Rows in one transaction, WAL, files:
+ * in this order. */
+static dermis_status delete_bound(store *s, sqlite3_stmt *ask, sqlite3_stmt *drop, sqlite3_stmt *also,
+                                  unsigned *removed, dermis_error *err)
 {
     char *names;
     size_t count;
@@ -245,26 +254,37 @@ static dermis_status delete_bound(store *s, sqlite3_stmt *ask, sqlite3_stmt *dro
     status = collect(s, ask, &names, &count, err);
     if (status == DERMIS_OK)
         status = store_done(s, drop, err);
+    if (status == DERMIS_OK && also) {
+        status = store_done(s, also, err);
+        if (status == DERMIS_OK && sqlite3_changes(s->db) == 0)
+            status = base_fail(err, DERMIS_E_NOT_FOUND, "there is no such account");
+    }
     status = store_end(s, status, err);
-    if (status == DERMIS_OK && count)
+    if (status == DERMIS_OK && (count || also || s->truncate_due))
         store_truncate_wal(s);
-    for (size_t i = 0; i < count && !status; i++)
-        store_photo_delete(s, names + i * (STORE_FILE_CHARS + 1));
+    bool committed = status == DERMIS_OK;
+    for (size_t i = 0; i < count && committed; i++) {
+        dermis_status removed_one = store_photo_delete(s, names + i * (STORE_FILE_CHARS + 1), err);
+        status = status ? status : removed_one;
+    }
     base_free(names);
     if (status == DERMIS_OK && removed)
         *removed = (unsigned)count;
     return status;
 }
 
-dermis_status store_delete_where(store *s, const char *select, const char *delete_sql, int64_t value, unsigned *removed,
-                                 dermis_error *err)
+dermis_status store_delete_where(store *s, const char *select, const char *delete_sql, const char *also_sql,
+                                 int64_t value, unsigned *removed, dermis_error *err)
 {
     sqlite3_stmt *ask = store_prepare(s, select, err), *drop = ask ? store_prepare(s, delete_sql, err) : NULL;
-    if (!drop)
+    sqlite3_stmt *also = drop && also_sql ? store_prepare(s, also_sql, err) : NULL;
+    if (!drop || (also_sql && !also))
         return failed(err);
+    if (also)
+        sqlite3_bind_int64(also, 1, value);
     sqlite3_bind_int64(ask, 1, value);
     sqlite3_bind_int64(drop, 1, value);
-    return delete_bound(s, ask, drop, removed, err);
+    return delete_bound(s, ask, drop, also, removed, err);
 }
 
 dermis_status store_result_delete(store *s, const char *id, dermis_error *err)
@@ -279,7 +299,7 @@ dermis_status store_result_delete(store *s, const char *id, dermis_error *err)
     if (drop) {
         sqlite3_bind_text(ask, 1, id, -1, SQLITE_STATIC);
         sqlite3_bind_text(drop, 1, id, -1, SQLITE_STATIC);
-        status = delete_bound(s, ask, drop, &removed, err);
+        status = delete_bound(s, ask, drop, NULL, &removed, err);
     }
     pthread_mutex_unlock(&s->mutex);
     if (status == DERMIS_OK && removed == 0)
@@ -293,7 +313,7 @@ dermis_status store_result_delete_all(store *s, int64_t user, dermis_error *err)
     err = err ? err : &own;
     pthread_mutex_lock(&s->mutex);
     dermis_status status = store_delete_where(s, "SELECT file FROM results WHERE user = ?1",
-                                              "DELETE FROM results WHERE user = ?1", user, NULL, err);
+                                              "DELETE FROM results WHERE user = ?1", NULL, user, NULL, err);
     pthread_mutex_unlock(&s->mutex);
     return status;
 }
@@ -304,8 +324,8 @@ dermis_status store_sweep(store *s, int64_t now, unsigned *removed, dermis_error
     err = err ? err : &own;
     pthread_mutex_lock(&s->mutex);
     dermis_status status = store_delete_where(s, "SELECT file FROM results WHERE expires > 0 AND expires <= ?1",
-                                              "DELETE FROM results WHERE expires > 0 AND expires <= ?1", now, removed,
-                                              err);
+                                              "DELETE FROM results WHERE expires > 0 AND expires <= ?1", NULL, now,
+                                              removed, err);
     sqlite3_stmt *drop = status ? NULL : store_prepare(s, "DELETE FROM sessions WHERE expires <= ?1", err);
     if (drop) {
         sqlite3_bind_int64(drop, 1, now);
@@ -329,7 +349,7 @@ dermis_status store_result_list(store *s, int64_t user, const store_filter *f,
     err = err ? err : &own;
     pthread_mutex_lock(&s->mutex);
     sqlite3_stmt *count = store_prepare(s, "SELECT count(*)" WHERE, err);
-    sqlite3_stmt *ask = count ? store_prepare(s, "SELECT " RESULT WHERE " ORDER BY created DESC, id LIMIT ?5 OFFSET ?6", err)
+    sqlite3_stmt *ask = count ? store_prepare(s, "SELECT " BRIEF WHERE " ORDER BY created DESC, id LIMIT ?5 OFFSET ?6", err)
                               : NULL;
     dermis_status status = ask ? DERMIS_OK : failed(err);
     sqlite3_stmt *both[] = {count, ask};

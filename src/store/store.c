@@ -1,5 +1,6 @@
 /* store.c - opening and closing: the folder, the lock, the database with its migrations; statements and
  * errors. One connection, opened without SQLite's own mutex: every public function holds the store's. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -32,6 +33,8 @@ static const char *const migrations[] = {
     " expires INTEGER NOT NULL, shared INTEGER NOT NULL DEFAULT 0, width INTEGER NOT NULL,"
     " height INTEGER NOT NULL, top TEXT NOT NULL, answer TEXT NOT NULL, notes TEXT NOT NULL DEFAULT '',"
     " maps BLOB) WITHOUT ROWID;"
+    "CREATE TABLE beat (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL);"
+    "INSERT INTO beat VALUES (1, 0);"
     "CREATE INDEX results_user ON results(user, created);"
     "CREATE INDEX results_expires ON results(expires) WHERE expires > 0;",
 };
@@ -61,6 +64,8 @@ dermis_status store_fail(store *s, dermis_error *err)
                                            "move it away",
                          s->folder);
     case SQLITE_CONSTRAINT:
+        if (sqlite3_extended_errcode(s->db) == SQLITE_CONSTRAINT_FOREIGNKEY)
+            return base_fail(err, DERMIS_E_NOT_FOUND, "there is no such account");
         return base_fail(err, DERMIS_E_EXISTS, "it is there already");
     case SQLITE_NOMEM:
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory for the database");
@@ -121,7 +126,7 @@ dermis_status store_end(store *s, dermis_status status, dermis_error *err)
 
 void store_truncate_wal(store *s)
 {
-    sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    s->truncate_due = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK;
 }
 
 void store_random_name(char out[STORE_FILE_CHARS + 1])
@@ -133,6 +138,20 @@ void store_random_name(char out[STORE_FILE_CHARS + 1])
 
 /* ---- the folder ---- */
 
+static bool used_before_or_empty(const char *folder)
+{
+    DIR *d = opendir(folder);
+    struct dirent *entry;
+    bool empty = d != NULL, used = false;
+    while (d && (entry = readdir(d))) {
+        used |= strcmp(entry->d_name, "dermis.db") == 0;
+        empty &= strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    }
+    if (d)
+        closedir(d);
+    return empty || used;
+}
+
 static dermis_status open_folder(const char *folder, dermis_error *err)
 {
     struct stat st;
@@ -140,10 +159,14 @@ static dermis_status open_folder(const char *folder, dermis_error *err)
         return base_fail(err, DERMIS_E_IO, "%s: cannot make the data folder: %s", folder, strerror(errno));
     if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode))
         return base_fail(err, DERMIS_E_IO, "%s: the data folder is no folder", folder);
-    /* an empty or own one is closed to others; chmod fails on somebody else's */
-    if (st.st_mode & 077 && chmod(folder, 0700) != 0)
-        return base_fail(err, DERMIS_E_IO, "%s: others may read this folder and that cannot be changed: %s", folder,
-                         strerror(errno));
+    /* one that is ours and new, empty or used before is closed to others; /tmp or a home folder is not */
+    if (st.st_uid != geteuid())
+        return base_fail(err, DERMIS_E_IO, "%s: the data folder belongs to another user", folder);
+    if (st.st_mode & 077 && (!used_before_or_empty(folder) || chmod(folder, 0700) != 0))
+        return base_fail(err, DERMIS_E_IO,
+                         "%s: others may read this folder and it holds other things: name a folder of its own, or "
+                         "close it with chmod 700",
+                         folder);
     if (access(folder, R_OK | W_OK | X_OK) != 0)
         return base_fail(err, DERMIS_E_IO, "%s: the data folder cannot be written: %s", folder, strerror(errno));
     return DERMIS_OK;
@@ -156,6 +179,7 @@ static dermis_status make_file(const char *folder, const char *name, int flags, 
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
     if (*fd < 0)
         return base_fail(err, DERMIS_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    fchmod(*fd, 0600);
     return DERMIS_OK;
 }
 
@@ -170,34 +194,39 @@ static dermis_status take_lock(store *s, dermis_error *err)
 
 /* ---- the database ---- */
 
-static dermis_status migrate(store *s, dermis_error *err)
+static dermis_status read_version(store *s, int *version, dermis_error *err)
 {
     sqlite3_stmt *ask = NULL;
-    char sql[64];
-    int version = 0;
-    if (sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &ask, NULL) != SQLITE_OK || sqlite3_step(ask) != SQLITE_ROW) {
-        dermis_status status = store_fail(s, err);
-        sqlite3_finalize(ask);
-        return status;
-    }
-    version = sqlite3_column_int(ask, 0);
+    dermis_status status = DERMIS_OK;
+    if (sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &ask, NULL) != SQLITE_OK || sqlite3_step(ask) != SQLITE_ROW)
+        status = store_fail(s, err);
+    else
+        *version = sqlite3_column_int(ask, 0);
     sqlite3_finalize(ask);
-    if (version > SCHEMA)
+    if (!status && *version > SCHEMA)
         return base_fail(err, DERMIS_E_USAGE,
                          "%s/dermis.db has schema %d, this dermis knows up to %d: it was made by a newer one; use "
                          "that, or another data folder",
-                         s->folder, version, SCHEMA);
-    dermis_status status = DERMIS_OK;
-    for (; version < SCHEMA && !status; version++) {
-        if ((status = store_begin(s, err)))
-            return status;
-        snprintf(sql, sizeof sql, "PRAGMA user_version = %d", version + 1);
-        status = store_exec(s, migrations[version], err);
+                         s->folder, *version, SCHEMA);
+    return status;
+}
+
+/* One step in one transaction; another process may have made it meanwhile. */
+static dermis_status migrate_once(store *s, int *version, dermis_error *err)
+{
+    char sql[64];
+    dermis_status status = store_begin(s, err);
+    if (status != DERMIS_OK)
+        return status;
+    status = read_version(s, version, err);
+    if (!status && *version < SCHEMA) {
+        snprintf(sql, sizeof sql, "PRAGMA user_version = %d", *version + 1);
+        status = store_exec(s, migrations[*version], err);
         if (!status)
             status = store_exec(s, sql, err);
-        status = store_end(s, status, err);
+        ++*version;
     }
-    return status;
+    return store_end(s, status, err);
 }
 
 static dermis_status open_database(store *s, dermis_error *err)
@@ -206,20 +235,26 @@ static dermis_status open_database(store *s, dermis_error *err)
                                    "PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;"
                                    "PRAGMA cache_size=-1024; PRAGMA mmap_size=0; PRAGMA wal_autocheckpoint=256;";
     char path[4200];
-    int fd;
-    dermis_status status = make_file(s->folder, "dermis.db", 0, &fd, err); /* for its mode, whatever the umask */
-    if (status != DERMIS_OK)
-        return status;
-    fchmod(fd, 0600);
-    close(fd);
+    struct stat st;
+    int fd, version = 0;
+    dermis_status status = DERMIS_OK;
     snprintf(path, sizeof path, "%s/dermis.db", s->folder);
+    if (lstat(path, &st) != 0) { /* for its mode, whatever the umask; an open one is not opened twice */
+        if ((status = make_file(s->folder, "dermis.db", 0, &fd, err)) != DERMIS_OK)
+            return status;
+        close(fd);
+    }
     sqlite3_soft_heap_limit64((sqlite3_int64)HEAP_BYTES);
     if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         return store_fail(s, err);
     sqlite3_extended_result_codes(s->db, 0);
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    status = store_exec(s, settings, err);
-    return status ? status : migrate(s, err);
+    status = read_version(s, &version, err); /* a newer one is not touched */
+    if (!status)
+        status = store_exec(s, settings, err);
+    while (!status && version < SCHEMA)
+        status = migrate_once(s, &version, err);
+    return status;
 }
 
 dermis_status store_open(const char *folder, bool clean, int64_t now, store **out, dermis_error *err)
@@ -259,28 +294,35 @@ void store_close(store *s)
     base_free(s);
 }
 
+static dermis_status make_secret(const store *s, const char *path, dermis_error *err)
+{
+    char temporary[4200];
+    uint8_t bytes[STORE_SECRET_BYTES];
+    snprintf(temporary, sizeof temporary, "%s/secret-XXXXXX", s->folder);
+    randombytes_buf(bytes, sizeof bytes);
+    int fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
+    bool fine = fd >= 0 && write(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes && fsync(fd) == 0 &&
+                (link(temporary, path) == 0 || errno == EEXIST) && store_sync_folder(s->folder) == 0;
+    int why = errno;
+    if (fd >= 0) {
+        close(fd);
+        unlink(temporary);
+    }
+    sodium_memzero(bytes, sizeof bytes);
+    return fine ? DERMIS_OK : base_fail(err, DERMIS_E_IO, "%s: cannot be made: %s", path, strerror(why));
+}
+
 dermis_status store_secret(store *s, uint8_t out[STORE_SECRET_BYTES], dermis_error *err)
 {
-    char path[4200], temporary[4200];
+    char path[4200];
     uint8_t bytes[STORE_SECRET_BYTES];
     snprintf(path, sizeof path, "%s/secret.key", s->folder);
     pthread_mutex_lock(&s->mutex);
-    dermis_status status = DERMIS_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && errno == ENOENT) {
-        snprintf(temporary, sizeof temporary, "%s/secret-XXXXXX", s->folder);
-        randombytes_buf(bytes, sizeof bytes);
-        fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
-        bool fine = fd >= 0 && write(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes && fsync(fd) == 0 &&
-                    link(temporary, path) == 0;
-        if (!fine)
-            status = base_fail(err, DERMIS_E_IO, "%s: cannot be made: %s", path, strerror(errno));
-        if (fd >= 0)
-            unlink(temporary);
-    } else if (fd < 0 || read(fd, bytes, sizeof bytes) != (ssize_t)sizeof bytes) {
+    dermis_status status = access(path, F_OK) == 0 ? DERMIS_OK : make_secret(s, path, err);
+    int fd = status ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (!status && (fd < 0 || read(fd, bytes, sizeof bytes) != (ssize_t)sizeof bytes))
         status = base_fail(err, DERMIS_E_IO, "%s: cannot be read as %d bytes; remove it, and a new one is made", path,
                            STORE_SECRET_BYTES);
-    }
     if (fd >= 0)
         close(fd);
     pthread_mutex_unlock(&s->mutex);
@@ -295,7 +337,7 @@ dermis_status store_check(store *s, dermis_error *err)
     pthread_mutex_lock(&s->mutex);
     dermis_status status = store_begin(s, err);
     if (status == DERMIS_OK)
-        status = store_end(s, store_exec(s, "DELETE FROM sessions WHERE expires < 0", err), err);
+        status = store_end(s, store_exec(s, "UPDATE beat SET count = count + 1", err), err);
     pthread_mutex_unlock(&s->mutex);
     return status;
 }

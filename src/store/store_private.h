@@ -15,6 +15,7 @@ struct store {
     sqlite3 *db;
     pthread_mutex_t mutex; /* of all that follows; every public function holds it */
     int lock_fd;
+    bool truncate_due; /* the WAL may hold what was deleted: store_sweep tries again */
     struct {
         const char *sql; /* compared by address: literals */
         sqlite3_stmt *statement;
@@ -36,16 +37,20 @@ dermis_status store_end(store *s, dermis_status status, dermis_error *err);
 void store_truncate_wal(store *s);
 void store_random_name(char out[STORE_FILE_CHARS + 1]);
 
+int store_sync_folder(const char *path); /* -1: errno says why */
+
 /* photos.c: files of photographs. `name` is random, the row's. */
 dermis_status store_photo_write(store *s, const char *name, bool thumb, const void *bytes, size_t size,
                                 dermis_error *err);
-void store_photo_delete(store *s, const char *name); /* both; and the folder is synced */
+/* Both, and the folder is synced. DERMIS_E_IO: one is still there (the next clean start removes it). */
+dermis_status store_photo_delete(store *s, const char *name, dermis_error *err);
 dermis_status store_photo_open(store *s, const char *name, bool thumb, int *fd, dermis_error *err);
 /* Removes temporary files and photographs that no row names. */
 dermis_status store_photo_clean(store *s, dermis_error *err);
 
-/* results.c: rows and files of what `where` (SQL with one parameter, a number) names. */
-dermis_status store_delete_where(store *s, const char *select, const char *delete_sql, int64_t value,
-                                 unsigned *removed, dermis_error *err);
+/* results.c: deletes the results that `select` and `delete_sql` (one parameter, a number) name, and in the
+ * same transaction what `also_sql` (or NULL) does, which has to change a row. */
+dermis_status store_delete_where(store *s, const char *select, const char *delete_sql, const char *also_sql,
+                                 int64_t value, unsigned *removed, dermis_error *err);
 
 #endif

@@ -53,13 +53,20 @@ static dermis_status changed(store *s, sqlite3_stmt *change, const char *what, d
     return status;
 }
 
+static bool hash_fits(const char *password)
+{
+    return strlen(password) < sizeof((store_user *)0)->password;
+}
+
 /* ---- accounts ---- */
 
 dermis_status store_user_add(store *s, const char *name, const char *password, bool is_operator, int64_t now,
                              int64_t *id, dermis_error *err)
 {
     size_t n = strlen(name);
-    if (n < 3 || n >= STORE_NAME_BYTES || strlen(password) >= sizeof((store_user *)0)->password)
+    if (!hash_fits(password))
+        return base_fail(err, DERMIS_E_USAGE, "the password's hash is too long");
+    if (n < 3 || n >= STORE_NAME_BYTES)
         return base_fail(err, DERMIS_E_USAGE, "an account's name has 3 to %d bytes", STORE_NAME_BYTES - 1);
     pthread_mutex_lock(&s->mutex);
     dermis_error own;
@@ -112,6 +119,8 @@ dermis_status store_user_by_id(store *s, int64_t id, store_user *out, dermis_err
 
 dermis_status store_user_set_password(store *s, int64_t id, const char *password, dermis_error *err)
 {
+    if (!hash_fits(password))
+        return base_fail(err, DERMIS_E_USAGE, "the password's hash is too long");
     dermis_error own;
     err = err ? err : &own;
     pthread_mutex_lock(&s->mutex);
@@ -128,6 +137,8 @@ dermis_status store_user_set_password(store *s, int64_t id, const char *password
 
 dermis_status store_user_set_choices(store *s, int64_t id, const char *language, bool keeps, dermis_error *err)
 {
+    if (strlen(language) >= sizeof((store_user *)0)->language)
+        return base_fail(err, DERMIS_E_USAGE, "the language's name is too long");
     dermis_error own;
     err = err ? err : &own;
     pthread_mutex_lock(&s->mutex);
@@ -148,16 +159,10 @@ dermis_status store_user_delete(store *s, int64_t id, dermis_error *err)
     dermis_error own;
     err = err ? err : &own;
     pthread_mutex_lock(&s->mutex);
+    /* sessions and tokens go with the account */
     dermis_status status = store_delete_where(s, "SELECT file FROM results WHERE user = ?1",
-                                              "DELETE FROM results WHERE user = ?1", id, NULL, err);
-    sqlite3_stmt *drop = status ? NULL : store_prepare(s, "DELETE FROM users WHERE id = ?1", err);
-    if (drop) {
-        sqlite3_bind_int64(drop, 1, id);
-        status = changed(s, drop, "account", err); /* sessions and tokens go with it */
-        store_truncate_wal(s);
-    } else if (!status) {
-        status = failed(err);
-    }
+                                              "DELETE FROM results WHERE user = ?1", "DELETE FROM users WHERE id = ?1",
+                                              id, NULL, err);
     pthread_mutex_unlock(&s->mutex);
     return status;
 }

@@ -1,0 +1,96 @@
+"""Settings: where they may stand, what wins, what is refused; docs/settings.md is what the program says.
+
+Usage: test_settings.py BUILD_ROOT SOURCE_ROOT
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from service import Service  # noqa: E402
+
+BUILD, SOURCE = Path(sys.argv[1]), Path(sys.argv[2])
+
+
+def serve(*arguments, **env):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("DERMIS_")}
+    return subprocess.run([BUILD / "dermis", "serve", *arguments], env={**clean, **env}, capture_output=True, text=True,
+                          timeout=60)
+
+
+class Settings(unittest.TestCase):
+    def test_document(self):
+        page = (SOURCE / "docs" / "settings.md").read_text(encoding="utf-8")
+        table = serve("--settings").stdout
+        self.assertIn("| `--port` |", table)
+        self.assertIn(table, page, "write it anew: build/dermis serve --settings")
+
+    def test_help_names_all(self):
+        text = serve("--help").stdout
+        for line in serve("--settings").stdout.splitlines()[2:]:
+            self.assertIn(line.split("`")[1], text)
+
+    def test_wrong_values(self):
+        for name, value in (("port", "65536"), ("port", "80x"), ("port", "-1"), ("port", ""), ("workers", "1.5"),
+                            ("upload-limit", "1"), ("upload-limit", "0x10000"), ("language", "fr"), ("gradcam", "maybe"),
+                            ("retention", "5y"), ("secret-key", "short"), ("queue", "99999"), ("memory", "nan")):
+            run = serve(f"--{name}", value)
+            self.assertEqual(run.returncode, 2, (name, value))
+            self.assertIn(f"--{name} is ", run.stderr)
+            self.assertIn("it has to be ", run.stderr)
+        self.assertNotIn("short", serve("--secret-key", "short").stderr)
+        self.assertIn("DERMIS_PORT is 'x'", serve(DERMIS_PORT="x", PORT="1").stderr)
+        self.assertIn("PORT is 'x'", serve(PORT="x").stderr)
+
+    def test_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "dermis.conf"
+            for text, expected in (("port = 70000", "port in "), ("nonsense", "line 1"), ("# x\nprot = 1", "no setting prot"),
+                                   ("port = 1\nport = 2", "second time"), ("port = 1\0", "not a text file")):
+                path.write_text(text)
+                run = serve("--config", path)
+                self.assertEqual(run.returncode, 2, text)
+                self.assertIn(expected, run.stderr)
+            path.write_text("port = 70000\n")
+            self.assertIn("--port is 'y'", serve("--config", path, "--port", "y").stderr)
+            self.assertIn("DERMIS_PORT is 'z'", serve("--config", path, DERMIS_PORT="z").stderr)
+            path.write_text('language = "vi"\nretention = 2h\n')
+            with Service(BUILD, "--config", path) as service:
+                self.assertIn('lang="vi"', service.client("de").get("/").text)
+
+    def test_certificate_needs_key(self):
+        self.assertIn("belong together", serve("--tls-certificate", "x.pem").stderr)
+
+    def test_memory_budget(self):
+        run = serve("--memory", "20M", "--data-dir", tempfile.mkdtemp())
+        self.assertEqual(run.returncode, 12)
+        self.assertIn("program", run.stderr)
+        with Service(BUILD, "--memory", "96M") as service:
+            bound = float(service.memory.split("at most ")[1].split(" MB")[0])
+            self.assertLessEqual(bound, 96 * 1.048576 + 0.05)  # printed with one decimal
+
+    def test_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "other").write_text("x")
+            os.chmod(folder, 0o755)
+            run = serve("--data-dir", folder, "--port", "0")
+            self.assertEqual(run.returncode, 4)
+            self.assertIn("holds other things", run.stderr)
+            self.assertEqual(os.stat(folder).st_mode & 0o777, 0o755)
+        with Service(BUILD) as service:
+            self.assertEqual(os.stat(service.data).st_mode & 0o777, 0o700)
+            for path in service.data.iterdir():
+                self.assertEqual(os.stat(path).st_mode & 0o077, 0, path)
+            second = serve("--data-dir", service.data, "--port", "0")
+            self.assertEqual(second.returncode, 15)
+            self.assertIn("another dermis", second.stderr)
+            taken = serve("--data-dir", Path(service.folder.name) / "b", "--port", str(service.port))
+            self.assertEqual(taken.returncode, 4)
+            self.assertIn("in use", taken.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

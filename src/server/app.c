@@ -295,7 +295,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
     if (!app->metrics || !app->limits)
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     budget_init(&app->budget, plan->photos);
-    unsigned queue = s->queue ? s->queue : 16 * s->workers;
+    unsigned queue = s->queue ? s->queue : 8 * s->workers;
     if ((status = lane_start(&app->lanes[LANE_PAGE], app, LANE_PAGE, PAGE_THREADS, PAGE_QUEUE, err)) ||
         (status = lane_start(&app->lanes[LANE_PASSWORD], app, LANE_PASSWORD, 1, PASSWORD_QUEUE, err)) ||
         (status = lane_start(&app->lanes[LANE_PICTURE], app, LANE_PICTURE, s->workers, queue, err)))
@@ -359,11 +359,6 @@ static void wait_for_signals(server *app, const sigset_t *signals)
     }
 }
 
-static void *json_take(size_t n)
-{
-    return base_alloc(BASE_TAG_SERVER, n);
-}
-
 dermis_status server_run(const server_settings *settings, const char *model_path, size_t memory_limit,
                          server_program_bytes *program_bytes, dermis_error *err)
 {
@@ -371,7 +366,6 @@ dermis_status server_run(const server_settings *settings, const char *model_path
     memory_plan plan = {0};
     if (sodium_init() < 0)
         return base_fail(err, DERMIS_E_INTERNAL, "no random numbers: libsodium cannot start");
-    json_set_alloc_funcs(json_take, base_free);
     signal(SIGPIPE, SIG_IGN);
     mallopt(M_ARENA_MAX, 2); /* one arena a thread would keep what each has freed */
     sigemptyset(&signals);

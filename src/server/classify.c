@@ -1,5 +1,6 @@
 /* classify.c - a photograph's way through the engine: memory first, then a session, the tensor, the
  * answer, the maps, and what is stored of it. Picture lane. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/app.h"
@@ -227,7 +228,7 @@ dermis_status classify_store(server_call *call, const classify_result *r, bool k
     snprintf(row.top, sizeof row.top, "%s", r->about->classes[r->order[0]]);
     dermis_status status = store_result_add(call->app->store, &row, r->photo.data, r->photo.size, r->thumb.data,
                                             r->thumb.size, id, err);
-    base_free(text);
+    free(text);
     metrics_stage(call->app->metrics, STAGE_STORE, base_now_ms() - began);
     return status;
 }

@@ -1,4 +1,5 @@
 /* results.c - one result: who may see it, its page, its pictures, what its owner may do with it. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -104,8 +105,15 @@ static json_t *sureness(const server_call *call, const server_about *about, json
                      "first", class_name(call, about, one), "second", two ? class_name(call, about, two) : "");
 }
 
+/* How many of the first classes are in question: one ahead, two close together, or all that are shown. */
+static size_t in_question(json_t *sure)
+{
+    return json_is_true(json_object_get(sure, "clear")) ? 1 : json_is_true(json_object_get(sure, "between")) ? 2 : BARS_MOST;
+}
+
 static void add_bars(server_call *call, const server_about *about, json_t *predictions, json_t *out)
 {
+    size_t opened = in_question(json_object_get(out, "sure"));
     json_t *bars = json_array(), *others = json_array();
     size_t i, count = json_array_size(predictions);
     double rest = 0;
@@ -113,7 +121,10 @@ static void add_bars(server_call *call, const server_about *about, json_t *predi
     json_array_foreach(predictions, i, p) {
         double value = json_number_value(json_object_get(p, "probability"));
         bool shown = i == 0 || (i < BARS_MOST && value >= BAR_LEAST) || (count == 2 && i == 1);
-        json_array_append_new(shown ? bars : others, class_context(call, about, p));
+        json_t *c = class_context(call, about, p);
+        if (shown && i < opened)
+            json_object_set_new(c, "opened", json_true());
+        json_array_append_new(shown ? bars : others, c);
         rest += shown ? 0 : value;
     }
     char percent[32];
@@ -573,10 +584,10 @@ void result_notes(server_call *call)
         empty &= !*text;
         json_object_set_new(notes, fields[i].name, json_string(text));
     }
-    char *text = empty ? base_strdup(BASE_TAG_SERVER, "") : json_dumps(notes, JSON_COMPACT);
+    char *text = empty ? strdup("") : json_dumps(notes, JSON_COMPACT);
     json_decref(notes);
     dermis_status status = text ? store_result_set_notes(call->app->store, call->parts[0], text, &err)
                                 : base_fail(&err, DERMIS_E_MEMORY, "not enough memory");
-    base_free(text);
+    free(text);
     after(call, status, &err, "notes_saved");
 }

@@ -20,7 +20,7 @@ const server_setting server_setting_table[] = {
     {"memory", NULL, SERVER_SIZE, AT(memory_bytes), "0", 0, 1e15, NULL, "SIZE", "most memory of the whole process; 0: what the control group allows"},
     {"workers", NULL, SERVER_NUMBER, AT(workers), "0", 0, 64, NULL, "N", "photographs looked at, at once; 0: as many as CPUs"},
     {"threads", NULL, SERVER_NUMBER, AT(threads), "1", 1, 64, NULL, "N", "threads of one worker"},
-    {"queue", NULL, SERVER_NUMBER, AT(queue), "0", 0, 4096, NULL, "N", "photographs that may wait; past them 503; 0: 16 for each worker"},
+    {"queue", NULL, SERVER_NUMBER, AT(queue), "0", 0, 4096, NULL, "N", "photographs that may wait; past them 503; 0: 8 for each worker"},
     {"preload", NULL, SERVER_SWITCH, AT(preload), "off", 0, 0, NULL, "on|off", "load the model at the start, not at the first photograph"},
     {"idle-unload", NULL, SERVER_SECONDS, AT(idle_unload_s), "5m", 0, 31536000, NULL, "TIME", "let the model go after this long without a photograph; 0: never"},
     {"upload-limit", NULL, SERVER_SIZE, AT(upload_bytes), "5M", 65536, 96.0 * 1048576, NULL, "SIZE", "largest photograph"},

@@ -246,7 +246,7 @@ dermis_status http_form_parse(const char *type, const void *body, size_t size, h
     http_form *form = out;
     memset(form, 0, sizeof *form);
     dermis_status status;
-    if (type && strncasecmp(type, "multipart/form-data", 19) == 0 && (type[19] == ';' || type[19] == ' '))
+    if (type && strncasecmp(type, "multipart/form-data", 19) == 0 && strchr("; ", type[19])) /* or its end */
         status = parse_multipart(type, body, size, form, err);
     else if (type && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0)
         status = parse_urlencoded(body, size, form, err);

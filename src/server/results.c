@@ -105,10 +105,10 @@ static json_t *sureness(const server_call *call, const server_about *about, json
                      "first", class_name(call, about, one), "second", two ? class_name(call, about, two) : "");
 }
 
-/* How many of the first classes are in question: one ahead, two close together, or all that are shown. */
+/* How many of the first classes are in question: the one ahead, else two. */
 static size_t in_question(json_t *sure)
 {
-    return json_is_true(json_object_get(sure, "clear")) ? 1 : json_is_true(json_object_get(sure, "between")) ? 2 : BARS_MOST;
+    return json_is_true(json_object_get(sure, "clear")) ? 1 : 2;
 }
 
 static void add_bars(server_call *call, const server_about *about, json_t *predictions, json_t *out)

@@ -20,10 +20,10 @@ done
 # shellcheck disable=SC2086
 install_missing $BUILD_PACKAGES $TEST_PACKAGES
 
-# A GGUF reader that no one here wrote, for the test that lists a model file.
+# Programs that no one here wrote: one lists a model file, one tries the API against its description.
 venv=build/venv
-if ! "$venv/bin/python" -c 'import gguf' 2>/dev/null; then
-    say "Installing the GGUF reader for one test into $venv"
+if ! "$venv/bin/python" -c 'import gguf, schemathesis' 2>/dev/null; then
+    say "Installing two Python packages for two tests into $venv"
     mkdir -p build
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q --disable-pip-version-check -r tests/requirements.txt

@@ -28,7 +28,7 @@ static bool flag(server_call *call, const char *name, bool standard, bool *out)
     bool fine = parameter(call, name, text, sizeof text);
     bool on = strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0 || strcasecmp(text, "on") == 0;
     bool off = strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0 || strcasecmp(text, "off") == 0;
-    if (fine && (!*text || on || off)) {
+    if (fine && (on || off || !http_request_query(call->request, name)) && (!*text || on || off)) {
         *out = *text ? on : standard;
         return true;
     }
@@ -43,6 +43,8 @@ static bool number(server_call *call, const char *name, unsigned standard, unsig
     char text[16], detail[80];
     bool fine = parameter(call, name, text, sizeof text) && strspn(text, "0123456789") == strlen(text) && strlen(text) < 8;
     unsigned v = standard;
+    if (!*text && http_request_query(call->request, name))
+        fine = false; /* ?top= */
     if (fine && *text)
         sscanf(text, "%u", &v);
     if (fine && v <= most) {
@@ -81,7 +83,8 @@ static bool read_photo(server_call *call, predict_request *r)
     }
     r->photo.data = body;
     r->photo.size = size;
-    if (!parameter(call, "crop", crop, sizeof crop) || !upload_crop(crop, &r->photo.crop)) {
+    if (!parameter(call, "crop", crop, sizeof crop) || !upload_crop(crop, &r->photo.crop) ||
+        (http_request_query(call->request, "crop") && !*crop)) {
         answer_error(call, 400, "bad_crop", "crop is x,y,width,height in pixels");
         return false;
     }
@@ -202,11 +205,12 @@ static int32_t find_class(const server_about *about, const char *name)
     for (uint32_t i = 0; i < about->class_count; i++)
         if (strcasecmp(about->classes[i], name) == 0)
             return (int32_t)i;
-    unsigned index;
-    char behind;
-    if (strspn(name, "0123456789") == strlen(name) && sscanf(name, "%u%c", &index, &behind) == 1 &&
-        index < about->class_count)
-        return (int32_t)index;
+    char number_text[16];
+    for (uint32_t i = 0; i < about->class_count; i++) {
+        snprintf(number_text, sizeof number_text, "%u", i);
+        if (strcmp(number_text, name) == 0)
+            return (int32_t)i;
+    }
     return -1;
 }
 

@@ -68,9 +68,9 @@ class Settings(unittest.TestCase):
         run = serve("--memory", "20M", "--data-dir", tempfile.mkdtemp())
         self.assertEqual(run.returncode, 12)
         self.assertIn("program", run.stderr)
-        with Service(BUILD, "--memory", "96M") as service:
+        with Service(BUILD, "--memory", "160M") as service:
             bound = float(service.memory.split("at most ")[1].split(" MB")[0])
-            self.assertLessEqual(bound, 96 * 1.048576 + 0.05)  # printed with one decimal
+            self.assertLessEqual(bound, 160 * 1.048576 + 0.05)  # printed with one decimal
 
     def test_folder(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -50,7 +50,7 @@ suite build
 if [ $quick = 0 ]; then
     say "Address and undefined-behaviour sanitizers"
     build build-asan --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
-    suite build-asan --timeout-multiplier 5
+    suite build-asan --timeout-multiplier 5 --no-suite browser
 
     say "Thread sanitizer"
     build build-tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false

@@ -7,7 +7,7 @@ say() { printf '\n== %s\n' "$*"; }
 BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libjpeg-dev libpng-dev libwebp-dev
     libjansson-dev libhdf5-dev libzip-dev libmicrohttpd-dev libsqlite3-dev libsodium-dev libminizip-dev"
 # Beside them, what the tests use.
-TEST_PACKAGES="libcmocka-dev python3 python3-venv binutils clang libclang-rt-14-dev"
+TEST_PACKAGES="libcmocka-dev python3 python3-venv binutils clang libclang-rt-14-dev openssl chromium chromium-driver"
 
 # install_missing PACKAGE...: asks dpkg first, so that nothing happens where all is in place.
 install_missing() {

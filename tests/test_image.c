@@ -1,6 +1,7 @@
 /* test_image.c - tensors equal to Pillow's byte for byte (tests/golden/make_images.py made both),
  * SIMD equal to scalar, overlays, colormaps. Argument: the folder tests/golden/image. */
 #include <math.h>
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -314,6 +315,165 @@ static void test_colormaps(void **state)
     }
 }
 
+/* ---- parts, photographs to keep, heat ---- */
+
+/* Calls `each` for every golden picture that can be read whole. */
+static void for_golden(void (*each)(const char *name, const uint8_t *data, size_t size, const image_info *info))
+{
+    DIR *d = opendir(golden);
+    struct dirent *entry;
+    unsigned seen = 0;
+    assert_non_null(d);
+    while ((entry = readdir(d))) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (!dot || (strcmp(dot, ".jpg") != 0 && strcmp(dot, ".png") != 0 && strcmp(dot, ".webp") != 0))
+            continue;
+        size_t size;
+        image_info info;
+        uint8_t *data = load(entry->d_name, &size);
+        if (image_probe(data, size, NULL, &info, NULL) == DERMIS_OK) {
+            float *whole = base_calloc(BASE_TAG_BASE, (size_t)info.width * info.height * 3, sizeof *whole);
+            if (image_to_tensor(data, size, NULL, NULL, info.width, info.height, 3, whole, NULL, NULL) == DERMIS_OK) {
+                each(entry->d_name, data, size, &info);
+                seen++;
+            }
+            base_free(whole);
+        }
+        base_free(data);
+    }
+    closedir(d);
+    assert_true(seen > 50);
+}
+
+/* A part at its own size is that part of the whole; resized, it is the resize of that part alone (what
+ * lies outside has no say): the part written as PNG and read back gives the same tensor. */
+static void check_part(const char *name, const uint8_t *data, size_t size, const image_info *info)
+{
+    image_info again;
+    float *whole = pixels_of(data, size, &again);
+    for (int round = 0; round < 3; round++) {
+        image_crop crop;
+        crop.width = 1 + next_random() % info->width;
+        crop.height = 1 + next_random() % info->height;
+        crop.x = next_random() % (info->width - crop.width + 1);
+        crop.y = next_random() % (info->height - crop.height + 1);
+        float *part = base_calloc(BASE_TAG_BASE, (size_t)crop.width * crop.height * 3, sizeof *part);
+        assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, &crop, crop.width, crop.height, 3, part, NULL, NULL));
+        for (uint32_t y = 0; y < crop.height; y++)
+            if (memcmp(part + (size_t)y * crop.width * 3, whole + ((size_t)(crop.y + y) * info->width + crop.x) * 3,
+                       crop.width * 3 * sizeof *part) != 0)
+                fail_msg("%s: row %u of the part %u,%u,%u,%u", name, y, crop.x, crop.y, crop.width, crop.height);
+        base_free(part);
+        /* the same through a picture of its own */
+        char *png = NULL;
+        size_t png_size = 0;
+        FILE *out = open_memstream(&png, &png_size);
+        image_writer *w;
+        image_writer_options options = {.encoding = IMAGE_ENCODE_PNG};
+        uint8_t *row = base_alloc(BASE_TAG_BASE, crop.width * 3);
+        assert_int_equal(DERMIS_OK, image_writer_open(&options, crop.width, crop.height, out, &w, NULL));
+        for (uint32_t y = 0; y < crop.height; y++) {
+            for (uint32_t i = 0; i < crop.width * 3; i++)
+                row[i] = (uint8_t)whole[((size_t)(crop.y + y) * info->width + crop.x) * 3 + i];
+            assert_int_equal(DERMIS_OK, image_writer_row(w, row, NULL));
+        }
+        assert_int_equal(DERMIS_OK, image_writer_end(w, NULL));
+        image_writer_free(w);
+        fclose(out);
+        float a[13 * 11 * 3], b[13 * 11 * 3];
+        assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, &crop, 13, 11, 3, a, NULL, NULL));
+        assert_int_equal(DERMIS_OK, image_to_tensor((uint8_t *)png, png_size, NULL, NULL, 13, 11, 3, b, NULL, NULL));
+        assert_memory_equal(a, b, sizeof a);
+        base_free(row);
+        free(png);
+    }
+    image_crop outside = {info->width, 0, 1, 1}, wide = {0, 0, info->width + 1, 1}, huge = {UINT32_MAX, 1, UINT32_MAX, 1};
+    float pixel[3];
+    assert_int_equal(DERMIS_E_USAGE, image_to_tensor(data, size, NULL, &outside, 1, 1, 3, pixel, NULL, NULL));
+    assert_int_equal(DERMIS_E_USAGE, image_to_tensor(data, size, NULL, &wide, 1, 1, 3, pixel, NULL, NULL));
+    assert_int_equal(DERMIS_E_USAGE, image_to_tensor(data, size, NULL, &huge, 1, 1, 3, pixel, NULL, NULL));
+    base_free(whole);
+}
+
+static void test_parts(void **state)
+{
+    (void)state;
+    for_golden(check_part);
+}
+
+/* Upright, reduced as the tensor is, near the pixels that were written, and nothing else of the file. */
+static void check_photo(const char *name, const uint8_t *data, size_t size, const image_info *info)
+{
+    char *jpeg = NULL;
+    size_t jpeg_size = 0;
+    uint32_t w, h, side = info->width > 24 ? 24 : 0;
+    FILE *out = open_memstream(&jpeg, &jpeg_size);
+    assert_int_equal(DERMIS_OK, image_photo(data, size, NULL, NULL, side, 95, out, &w, &h, NULL));
+    fclose(out);
+    image_info written;
+    float *got = pixels_of((uint8_t *)jpeg, jpeg_size, &written);
+    assert_int_equal(IMAGE_JPEG, written.format);
+    assert_int_equal(1, written.orientation);
+    assert_false(written.progressive);
+    assert_int_equal(w, written.width);
+    assert_int_equal(h, written.height);
+    if (side)
+        assert_int_equal(w > h ? w : h, info->width > 24 || info->height > 24 ? 24 : w > h ? w : h);
+    static const char *const metadata[] = {"Exif", "ICC_PROFILE", "http://ns.adobe.com", "Photoshop"};
+    for (size_t i = 0; i < sizeof metadata / sizeof *metadata; i++)
+        assert_null(memmem(jpeg, jpeg_size, metadata[i], strlen(metadata[i])));
+    float *expected = base_calloc(BASE_TAG_BASE, (size_t)w * h * 3, sizeof *expected);
+    assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, NULL, w, h, 3, expected, NULL, NULL));
+    double sum = 0; /* brightness: chroma is halved, and these pictures are noise */
+    for (size_t i = 0; i < (size_t)w * h; i++) {
+        double a = .299 * got[3 * i] + .587 * got[3 * i + 1] + .114 * got[3 * i + 2];
+        double b = .299 * expected[3 * i] + .587 * expected[3 * i + 1] + .114 * expected[3 * i + 2];
+        sum += fabs(a - b);
+    }
+    if (sum / (w * h) > 8)
+        fail_msg("%s: brightness differs by %.1f on average", name, sum / (w * h));
+    base_free(expected);
+    base_free(got);
+    free(jpeg);
+}
+
+static void test_photos(void **state)
+{
+    (void)state;
+    for_golden(check_photo);
+}
+
+static void test_heat(void **state)
+{
+    (void)state;
+    static const float map[6] = {0, .25f, .5f, .75f, 1, NAN};
+    char *png = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&png, &size);
+    assert_int_equal(DERMIS_OK, image_heat(map, 2, 3, IMAGE_VIRIDIS, 40, 30, out, NULL));
+    fclose(out);
+    image_info info;
+    float *got = pixels_of((uint8_t *)png, size, &info), clean[6];
+    const uint8_t(*colours)[3] = image_colormap_table(IMAGE_VIRIDIS);
+    assert_int_equal(40, info.width);
+    assert_int_equal(30, info.height);
+    for (int i = 0; i < 6; i++)
+        clean[i] = isnan(map[i]) ? 0 : map[i];
+    unsigned far = 0;
+    for (int y = 0; y < 30; y++)
+        for (int x = 0; x < 40; x++) {
+            double v = map_at(clean, 2, 3, (y + .5) * 2 / 30 - .5, (x + .5) * 3 / 40 - .5);
+            int bin = (int)(v * 256);
+            bin = bin > 255 ? 255 : bin;
+            far += got[((size_t)y * 40 + x) * 3] != colours[bin][0];
+        }
+    assert_true(far < 12); /* where a value lies at the border of two bins */
+    assert_int_equal(DERMIS_E_USAGE, image_heat(map, 2, 3, IMAGE_JET, 0, 30, stdout, NULL));
+    assert_int_equal(DERMIS_E_USAGE, image_heat(map, 2, 3, IMAGE_JET, 40, 4097, stdout, NULL));
+    base_free(got);
+    free(png);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -323,6 +483,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_golden),        cmocka_unit_test(test_probe),
         cmocka_unit_test(test_simd),          cmocka_unit_test(test_overlay),
         cmocka_unit_test(test_overlay_edges), cmocka_unit_test(test_colormaps),
+        cmocka_unit_test(test_parts),         cmocka_unit_test(test_photos),
+        cmocka_unit_test(test_heat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

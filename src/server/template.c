@@ -145,9 +145,12 @@ static void put_text(const scope *s, const char *text)
         if (*text != '{')
             break;
         size_t n = strcspn(text, "}");
-        if (text[n] == '}')
+        if (text[n] == '}') {
             put_value(s, look_up(s, text + 1, n - 1), false);
-        text += n + (text[n] == '}');
+            text += n + 1;
+        } else { /* a brace and nothing more */
+            server_text_add(s->out, text++, 1);
+        }
     }
 }
 

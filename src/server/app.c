@@ -367,6 +367,7 @@ dermis_status server_run(const server_settings *settings, const char *model_path
     if (sodium_init() < 0)
         return base_fail(err, DERMIS_E_INTERNAL, "no random numbers: libsodium cannot start");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file past the limit is an error of that write, not the end */
     mallopt(M_ARENA_MAX, 2); /* one arena a thread would keep what each has freed */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

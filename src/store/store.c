@@ -257,6 +257,18 @@ static dermis_status open_database(store *s, dermis_error *err)
     return status;
 }
 
+/* A kill while the secret was being made leaves its copy under another name. */
+static void clean_secrets(const store *s)
+{
+    DIR *d = opendir(s->folder);
+    struct dirent *entry;
+    while (d && (entry = readdir(d)))
+        if (strncmp(entry->d_name, "secret-", 7) == 0 && strlen(entry->d_name) == 13)
+            unlinkat(dirfd(d), entry->d_name, 0);
+    if (d)
+        closedir(d);
+}
+
 dermis_status store_open(const char *folder, bool clean, int64_t now, store **out, dermis_error *err)
 {
     if (sodium_init() < 0)
@@ -277,6 +289,8 @@ dermis_status store_open(const char *folder, bool clean, int64_t now, store **ou
         store_close(s);
         return status;
     }
+    if (clean)
+        clean_secrets(s);
     *out = s;
     return DERMIS_OK;
 }

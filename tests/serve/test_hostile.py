@@ -213,6 +213,38 @@ class Trouble(unittest.TestCase):
             os.remove(service.data / "photos")
             self.assertEqual(service.client().upload(PHOTO).status, 303)
 
+    def test_full_disk(self):
+        import tempfile
+        with tempfile.TemporaryDirectory() as folder:
+            if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k,mode=700", "tmpfs", folder],
+                                                   capture_output=True).returncode:
+                self.skipTest("no small file system can be mounted here")
+            try:
+                with Service(BUILD, "--rate-limit", 0, data=Path(folder) / "data") as service:
+                    client = service.client()
+                    self.assertEqual(client.sign_up("anna").status, 303)
+                    kept, last = [], None
+                    for _ in range(200):
+                        last = client.upload(PHOTO, [("keep", "1")])
+                        if last.status != 303:
+                            break
+                        kept.append(last.headers["Location"])
+                    self.assertEqual(last.status, 503)
+                    self.assertIn("no room", last.text)
+                    self.assertGreater(len(kept), 1)
+                    self.assertEqual(client.ask("POST", "/api/v1/predict", PHOTO, RAW).status, 200)
+                    for url in kept:  # nothing that was acknowledged is lost, nothing half stands
+                        self.assertEqual(client.get(url + "photo.jpg").status, 200)
+                    self.assertEqual(len(files_of(service)), 2 * len(kept))
+                    gone = client.form("/profile/delete", {"id": kept[0].split("/")[2]}, "/profile/").status
+                    if gone != 303:  # SQLite needs room to delete: the operator makes some
+                        subprocess.run(["mount", "-o", "remount,size=2m", folder], check=True)
+                        gone = client.form("/profile/delete", {"id": kept[0].split("/")[2]}, "/profile/").status
+                    self.assertEqual(gone, 303)
+                    self.assertEqual(client.upload(PHOTO, [("keep", "1")]).status, 303)
+            finally:
+                subprocess.run(["umount", "-l", folder])
+
     def test_kill_leaves_nothing_half(self):
         service = Service(BUILD, "--rate-limit", 0)
         service.start()
@@ -323,4 +355,4 @@ class Trouble(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])

@@ -47,7 +47,7 @@ static json_t *filter_context(server_call *call, const char *text, const char *c
 
 static void page_address(const char *text, const char *class, unsigned page, char *out, size_t size)
 {
-    char t[400], c[300];
+    char t[1300], c[300];
     url_encode(text, t, sizeof t);
     url_encode(class, c, sizeof c);
     snprintf(out, size, "/profile/?text=%s&class=%s&page=%u", t, c, page);
@@ -62,7 +62,7 @@ static void show(server_call *call, int status, const char *problem, const char 
     if (page_text && strlen(page_text) < 7 && strspn(page_text, "0123456789") == strlen(page_text))
         sscanf(page_text, "%u", &page);
     page = page ? page : 1;
-    text = text && strlen(text) <= 100 ? text : "";
+    text = text && strlen(text) <= 400 ? text : "";
     class = class && strlen(class) <= 64 ? class : "";
     listing results = {call, json_array()}, tokens = {call, json_array()};
     store_filter filter = {.top = *class ? class : NULL,
@@ -81,7 +81,7 @@ static void show(server_call *call, int status, const char *problem, const char 
         return;
     }
     json_t *context = page_context(call, "profile");
-    char address[900];
+    char address[1800];
     if (page > 1) {
         page_address(text, class, page - 1, address, sizeof address);
         json_object_set_new(context, "previous", json_string(address));

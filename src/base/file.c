@@ -128,7 +128,11 @@ void base_out_guard_install(void)
 
 static void on_sigbus(int signal_number)
 {
+    static volatile sig_atomic_t ending;
     (void)signal_number;
+    if (__sync_lock_test_and_set(&ending, 1)) /* another thread of the run met it too, and says so */
+        for (;;)
+            pause();
     unlink_pending();
     static const char text[] = "dermis: a mapped file (the model) was cut short while in use; put "
                                "a new model in place by renaming it\n";

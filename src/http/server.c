@@ -122,6 +122,8 @@ static enum MHD_Result send_answer(http_request *r)
         closing = true; /* a body that nobody reads may follow */
     r->status = r->answer.status;
     struct MHD_Response *response = http_answer_response(&r->answer, closing, &r->answer_bytes);
+    if (strcmp(r->method_name, "HEAD") == 0)
+        r->answer_bytes = 0; /* only its headers are sent */
     if (!response) {
         r->status = 0;
         return MHD_NO;

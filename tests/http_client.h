@@ -262,17 +262,26 @@ typedef struct answer {
     bool close;
 } answer;
 
-static void join(client *c, fixture *f)
+static int connect_to(const fixture *f) /* -1: refused */
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(http_server_port(f->server))};
     struct timeval limit = {.tv_sec = READ_LIMIT_S};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void join(client *c, const fixture *f)
+{
     c->have = 0;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    c->fd = connect_to(f);
     assert_true(c->fd >= 0);
-    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
 }
 
 static void leave(client *c)

@@ -177,12 +177,45 @@ static void test_cut_short(void **state)
     end(&f);
 }
 
+/* ---- the end ---- */
+
+/* Nothing begun is lost, nothing new is taken; the listening socket is the event thread's to the last. */
+static void test_drain(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        fixture f;
+        http_options o;
+        client kept, waiting;
+        answer a;
+        options_of(&o);
+        start(&f, &o);
+        join(&kept, &f);
+        say(&kept, "GET /kept HTTP/1.1\r\nHost: h\r\n\r\n");
+        hear(&kept, &a);
+        join(&waiting, &f);
+        say(&waiting, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+        WAIT_UNTIL(parked_of(&f) == 1);
+        assert_false(http_server_drain(f.server, 20)); /* one is not answered yet */
+        assert_int_equal(connect_to(&f), -1);
+        reply_text(parked_take(&f), 200, "at last");
+        hear(&waiting, &a);
+        assert_string_equal(a.text, "at last");
+        assert_true(a.close); /* as every answer from now on */
+        assert_true(http_server_drain(f.server, 5000));
+        leave(&kept);
+        leave(&waiting);
+        end(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keep_alive),      cmocka_unit_test(test_pipelined),
         cmocka_unit_test(test_single_bytes),    cmocka_unit_test(test_chunked),
         cmocka_unit_test(test_head_and_expect), cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_drain),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@ struct http_server {
     http_options options; /* without its texts */
     char spill_folder[4096];
     struct MHD_Daemon *daemon;
+    int listening; /* what http_server_drain took from the daemon, closed after it; -1: none */
     uint16_t port;
     pthread_mutex_t mutex; /* of connections and their fields */
     http_connection *connections;

@@ -333,6 +333,7 @@ dermis_status http_server_start(const http_options *options, http_server **out, 
     if (!s)
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     s->options = *options;
+    s->listening = -1;
     snprintf(s->spill_folder, sizeof s->spill_folder, "%s", options->spill_folder);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_mutex_init(&s->reply_mutex, NULL);
@@ -364,9 +365,10 @@ uint16_t http_server_port(const http_server *s)
 bool http_server_drain(http_server *s, unsigned timeout_ms)
 {
     atomic_store(&s->closing, true);
-    MHD_socket listening = MHD_quiesce_daemon(s->daemon);
-    if (listening != MHD_INVALID_SOCKET)
-        close(listening);
+    if (s->listening < 0) {
+        s->listening = MHD_quiesce_daemon(s->daemon);
+        shutdown(s->listening, SHUT_RDWR); /* not closed yet: the event thread may just be looking at it */
+    }
     double until = base_now_ms() + timeout_ms;
     while (atomic_load(&s->requests) && base_now_ms() < until)
         usleep(10000);
@@ -379,6 +381,8 @@ void http_server_stop(http_server *s)
         return;
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
+    if (s->listening >= 0)
+        close(s->listening);
     if (s->watcher_runs) {
         pthread_mutex_lock(&s->mutex);
         s->watcher_stop = true;

@@ -6,7 +6,8 @@
  * other thread replies to it later, exactly once. A request lives until `done` returns.
  *
  * Deadlines: a connection may be idle for idle_s; a request's headers have header_s, the whole
- * request (body, waiting, answer) request_s: then the connection is cut. */
+ * request (body, waiting, answer) request_s: then the connection is cut; one whose body is late is told
+ * so first (http_request_set_late). */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -87,6 +88,10 @@ void http_request_drop_body(http_request *request);
 double http_request_began_ms(const http_request *request); /* base_now_ms() when headers were complete */
 /* The client has closed its side. Any thread, between `handle` and the reply. */
 bool http_request_gone(const http_request *request);
+/* What a client is told whose body has not come when its time is over: a whole answer as
+ * http_answer_bytes makes it, written before the connection is cut (not over TLS, where only its own
+ * thread may write). Lives until the server stops. In `accept`. */
+void http_request_set_late(http_request *request, const char *bytes, size_t size);
 /* The status that was sent and the bytes of the answer's body; in `done`. 0: none was sent. */
 int http_request_status(const http_request *request, uint64_t *bytes);
 /* One pointer of the layer above. */
@@ -114,6 +119,9 @@ void http_answer_init(http_answer *answer, int status, const char *type); /* fil
  * dropped, so that no header can be smuggled in. False when there is no room or memory. */
 bool http_answer_header(http_answer *answer, const char *name, const char *value);
 void http_answer_release(http_answer *answer); /* of one that was not replied with */
+/* The answer as it goes over the wire, with "Connection: close"; takes over everything in it but a file,
+ * which it may not have. From base_alloc; NULL: out of memory. */
+char *http_answer_bytes(http_answer *answer, size_t *size);
 /* Answers; takes over everything in it. Any thread, exactly once a request. When memory is out, the
  * connection is closed. */
 void http_reply(http_request *request, http_answer *answer);

@@ -11,10 +11,13 @@
 /* One open connection, in the server's list from its acceptance to its end. */
 typedef struct http_connection {
     struct http_connection *next, *previous;
-    http_request *request; /* being read or answered, or NULL */
     int fd;
     double deadline_ms; /* when the watcher cuts it */
-    bool cut;
+    const char *late;   /* what it tells the client first, while a body is awaited; or NULL */
+    size_t late_size;
+    bool told, cut;
+    bool busy; /* its request has arrived and is not over */
+    bool left; /* at the last look the client had closed and nothing was left to read */
 } http_connection;
 
 struct http_server {
@@ -23,6 +26,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     int listening; /* what http_server_drain took from the daemon, closed after it; -1: none */
     uint16_t port;
+    bool tls;
     pthread_mutex_t mutex; /* of connections and their fields */
     http_connection *connections;
     unsigned connection_count;
@@ -48,7 +52,7 @@ struct http_request {
     http_method method;
     char method_name[16];
     char address[64];
-    bool begun, complete, handled, replied, parked, queued;
+    bool begun, malformed, complete, handled, replied, parked, queued;
     int refused;
     uint64_t content_length, drained;
     double began_ms;

@@ -3,7 +3,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include "http/http_private.h"
 
 #define WATCH_MS    250
+#define LINGER_MS   2000 /* between the answer to a late client and the cut: it may still be sending */
 #define STACK_BYTES ((size_t)512 << 10)
 
 void http_options_default(http_options *out)
@@ -35,11 +38,13 @@ static http_connection *record_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
+/* Of what is awaited from now on. */
 static void set_deadline(http_server *s, http_connection *c, double seconds)
 {
     if (!c)
         return;
     pthread_mutex_lock(&s->mutex);
+    c->busy = false;
     c->deadline_ms = base_now_ms() + seconds * 1e3;
     pthread_mutex_unlock(&s->mutex);
 }
@@ -81,8 +86,38 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     *socket_context = NULL;
 }
 
-/* Cuts what is past its deadline. The descriptor is open: it is closed only after the connection left
- * the list, under this mutex. */
+/* With the mutex held: `c` is past its deadline. The descriptor is open: it is closed only after the
+ * connection left the list, under this mutex. */
+static void cut(http_server *s, http_connection *c)
+{
+    if (!c->told)
+        s->cut++;
+    if (c->late) { /* nothing else is being written: the event thread awaits the body */
+        ssize_t ignored = send(c->fd, c->late, c->late_size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        (void)ignored; /* a short answer and an empty buffer; else it goes the way of all late ones */
+        shutdown(c->fd, SHUT_WR);
+        c->late = NULL;
+        c->told = true;
+        c->deadline_ms = base_now_ms() + LINGER_MS;
+        return;
+    }
+    c->cut = true;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+/* With the mutex held. libmicrohttpd reads by edges of epoll and takes a short read for the end of what
+ * there is, so an end of stream that came together with the last bytes is lost on it, and the connection
+ * would stay until its deadline. Seen at two looks, it is such a one: what it has read makes no request. */
+static bool left_unnoticed(http_connection *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+    int unread = 0;
+    bool before = c->left;
+    c->left = !c->busy && poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR) &&
+              ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
+    return before && c->left;
+}
+
 static void *watch(void *argument)
 {
     http_server *s = argument;
@@ -91,11 +126,10 @@ static void *watch(void *argument)
         struct timespec until;
         double now = base_now_ms();
         for (http_connection *c = s->connections; c; c = c->next)
-            if (!c->cut && now > c->deadline_ms) {
-                c->cut = true;
-                s->cut++;
-                shutdown(c->fd, SHUT_RDWR);
-            }
+            if (!c->cut && now > c->deadline_ms)
+                cut(s, c);
+            else if (!c->cut && left_unnoticed(c))
+                shutdown(c->fd, SHUT_RDWR); /* an edge that it sees */
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += WATCH_MS * 1000000L;
         until.tv_sec += until.tv_nsec / 1000000000L;
@@ -118,8 +152,8 @@ static void *on_uri(void *context, const char *uri, struct MHD_Connection *conne
 static enum MHD_Result send_answer(http_request *r)
 {
     bool closing = atomic_load(&r->server->closing);
-    if (r->refused && !r->complete)
-        closing = true; /* a body that nobody reads may follow */
+    if (r->malformed || (r->refused && !r->complete))
+        closing = true; /* where it ends is in doubt, or a body that nobody reads may follow */
     r->status = r->answer.status;
     struct MHD_Response *response = http_answer_response(&r->answer, closing, &r->answer_bytes);
     if (strcmp(r->method_name, "HEAD") == 0)
@@ -136,10 +170,28 @@ static enum MHD_Result send_answer(http_request *r)
     return result;
 }
 
+/* Whether the client was told that it is late. Once the request has `arrived` it will not be. */
+static bool was_told(const http_request *r, bool arrived)
+{
+    http_connection *c = r->record;
+    if (!c)
+        return false;
+    pthread_mutex_lock(&r->server->mutex);
+    if (arrived) {
+        c->late = NULL;
+        c->busy = true;
+    }
+    bool told = c->told;
+    pthread_mutex_unlock(&r->server->mutex);
+    return told;
+}
+
 /* Calls `handle`; sends the answer, or parks the request until it comes. */
 static enum MHD_Result hand_over(http_request *r, bool may_park)
 {
     http_server *s = r->server;
+    if (was_told(r, true))
+        return MHD_NO;
     r->handled = true;
     s->options.handle(s->options.context, r);
     pthread_mutex_lock(&s->reply_mutex);
@@ -158,8 +210,6 @@ static enum MHD_Result begin(http_request *r, struct MHD_Connection *connection,
 {
     http_server *s = r->server;
     r->record = record_of(connection);
-    if (r->record)
-        r->record->request = r;
     atomic_fetch_add(&s->requests, 1);
     http_request_begin(r, connection, method);
     set_deadline(s, r->record, s->options.request_s);
@@ -179,6 +229,8 @@ static enum MHD_Result begin(http_request *r, struct MHD_Connection *connection,
 static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *size)
 {
     http_server *s = r->server;
+    if (was_told(r, false))
+        return MHD_NO;
     if (!r->refused && r->body_size + *size > s->options.body_bytes) {
         r->refused = 413;
         http_request_drop_body(r);
@@ -223,10 +275,10 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (!r)
         return;
     *state = NULL;
-    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+    if (was_told(r, true))
+        r->status = 408;
+    else if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         r->status = 0;
-    if (r->record)
-        r->record->request = NULL;
     set_deadline(s, r->record, s->options.idle_s + s->options.header_s);
     if (r->begun) {
         http_request_drop_body(r);
@@ -235,6 +287,17 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         atomic_fetch_sub(&s->requests, 1);
     }
     http_request_free(r);
+}
+
+void http_request_set_late(http_request *r, const char *bytes, size_t size)
+{
+    http_connection *c = r->record;
+    if (!c || r->server->tls || !r->content_length)
+        return;
+    pthread_mutex_lock(&r->server->mutex);
+    c->late = bytes;
+    c->late_size = size;
+    pthread_mutex_unlock(&r->server->mutex);
 }
 
 void http_reply(http_request *r, http_answer *answer)
@@ -334,6 +397,7 @@ dermis_status http_server_start(const http_options *options, http_server **out, 
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     s->options = *options;
     s->listening = -1;
+    s->tls = options->tls_certificate != NULL;
     snprintf(s->spill_folder, sizeof s->spill_folder, "%s", options->spill_folder);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_mutex_init(&s->reply_mutex, NULL);

@@ -74,6 +74,25 @@ void url_encode(const char *text, char *out, size_t size)
     out[n] = 0;
 }
 
+/* ---- headers ---- */
+
+void answer_common_headers(server_call *call)
+{
+    http_answer *a = &call->answer;
+    http_answer_header(a, "X-Content-Type-Options", "nosniff");
+    http_answer_header(a, "Referrer-Policy", "same-origin");
+    http_answer_header(a, "X-Frame-Options", "DENY");
+    http_answer_header(a, "Permissions-Policy", "camera=(self), microphone=(), geolocation=()");
+    http_answer_header(a, "Cross-Origin-Opener-Policy", "same-origin");
+    http_answer_header(a, "Cross-Origin-Resource-Policy", "same-origin");
+    http_answer_header(a, "Content-Security-Policy",
+                       "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; "
+                       "connect-src 'self'; media-src blob:; form-action 'self'; base-uri 'none'; "
+                       "frame-ancestors 'none'");
+    if (auth_secure(call))
+        http_answer_header(a, "Strict-Transport-Security", "max-age=31536000");
+}
+
 /* ---- pages ---- */
 
 static const char *find_page(const char *name, size_t *size)

@@ -1,7 +1,6 @@
 /* app.c - the running service: what is started in which order, what the process may come to, the
  * janitor, signals, and the orderly end. */
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
@@ -79,14 +78,7 @@ dermis_status server_data_dir(const server_settings *settings, char *out, size_t
 
 FILE *app_unnamed_file(const server *app, dermis_error *err)
 {
-    char path[3700];
-    int fd = open(app->data_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0) { /* a file system without unnamed files */
-        snprintf(path, sizeof path, "%s/unnamed-XXXXXX", app->data_dir);
-        fd = mkostemp(path, O_CLOEXEC);
-        if (fd >= 0)
-            unlink(path);
-    }
+    int fd = base_unnamed_file(app->data_dir);
     FILE *f = fd >= 0 ? fdopen(fd, "w+") : NULL;
     if (!f) {
         base_fail(err, DERMIS_E_IO, "cannot make a temporary file in the data folder: %s", strerror(errno));
@@ -336,8 +328,11 @@ static void stop(server *app)
     store_close(app->store);
     metrics_free(app->metrics);
     limits_free(app->limits);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         json_decref(app->texts[i]);
+        base_free(app->late[i][0].bytes);
+        base_free(app->late[i][1].bytes);
+    }
     sodium_memzero(app->secret, sizeof app->secret);
 }
 

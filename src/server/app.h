@@ -255,6 +255,10 @@ struct server {
     server_lane lanes[LANE_COUNT];
     http_server *http;
     json_t *texts[2]; /* en, vi */
+    struct {
+        char *bytes;
+        size_t size;
+    } late[2][2]; /* what a client is told whose body is late: en, vi; page, JSON (event thread) */
     char web_hash[17];
     size_t bound_bytes, fixed_bytes;
     double started_ms;
@@ -287,6 +291,7 @@ void answer_redirect(server_call *call, const char *location); /* 303, a path of
 void answer_error(server_call *call, int status, const char *code, const char *detail);
 void answer_failure(server_call *call, const dermis_error *err);
 bool call_wants_json(const server_call *call);
+void answer_common_headers(server_call *call); /* those that every answer has */
 /* Text of the call's language at "home.title"; "" where there is none. */
 const char *call_text(const server_call *call, const char *key);
 void call_number(const server_call *call, double value, int decimals, char *out, size_t size);

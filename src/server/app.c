@@ -21,7 +21,7 @@
 #define PASSWORD_QUEUE   32
 #define PASSWORD_BYTES   ((size_t)13 << 20)  /* argon2id's 12 MiB and what is around them */
 #define PHOTOS_UNBOUND   ((size_t)256 << 20) /* for photographs where no budget is set */
-#define PHOTOS_LEAST     ((size_t)8 << 20)   /* one 12-megapixel baseline photograph, stored */
+#define PHOTOS_LEAST     ((size_t)18 << 20)  /* one 12-megapixel photograph, turned and stored, beside the bodies */
 #define PAGES_BYTES      ((size_t)3 << 20)   /* pages being made, their contexts, answers being sent */
 #define CONNECTION_BYTES ((size_t)24 << 10)
 #define DRAIN_MS         30000
@@ -136,7 +136,7 @@ static dermis_status plan_memory(server *app, size_t limit, server_program_bytes
                 json_pack("{s:i, s:i}", "workers", (int)app->settings.workers, "asked", (int)asked));
     size_t left = budget ? budget - fixed(&p) : PHOTOS_UNBOUND;
     left = left < PHOTOS_UNBOUND ? left : PHOTOS_UNBOUND;
-    p.bodies = left / 4;
+    p.bodies = left / 5;
     p.photos = left - p.bodies;
     app->fixed_bytes = fixed(&p);
     app->bound_bytes = fixed(&p) + left;

@@ -3,6 +3,7 @@
 Usage: test_settings.py BUILD_ROOT SOURCE_ROOT
 """
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from service import Service  # noqa: E402
+from service import Service, flat_jpeg  # noqa: E402
 
 BUILD, SOURCE = Path(sys.argv[1]), Path(sys.argv[2])
 
@@ -68,6 +69,13 @@ class Settings(unittest.TestCase):
         run = serve("--memory", "20M", "--data-dir", tempfile.mkdtemp())
         self.assertEqual(run.returncode, 12)
         self.assertIn("program", run.stderr)
+        # with the least that it takes a phone's photograph is stored, upright
+        least = float(re.search(r"it takes ([\d.]+)", run.stderr).group(1)) * 1e6 + 100000
+        with Service(BUILD, "--memory", int(least)) as service:
+            client = service.client()
+            answer = client.upload(flat_jpeg(4000, 3000, 6))
+            self.assertEqual(answer.status, 303, answer.text)
+            self.assertRegex(client.get(answer.headers["Location"]).text, r'width="1200" height="1600"')
         with Service(BUILD, "--memory", "160M") as service:
             bound = float(service.memory.split("at most ")[1].split(" MB")[0])
             self.assertLessEqual(bound, 160 * 1.048576 + 0.05)  # printed with one decimal

@@ -313,7 +313,7 @@ FILE *app_unnamed_file(const server *app, dermis_error *err);
 #define PHOTO_SIDE    1600 /* stored photographs, pixels */
 #define PHOTO_QUALITY 88
 #define THUMB_SIDE    320
-#define STORE_SCRATCH ((size_t)6 << 20) /* encoded photograph and thumbnail, the writer's rows */
+#define STORE_SCRATCH ((size_t)5 << 20) /* encoded photograph (at most 2.2 MB, in room that doubles) and thumbnail, the row */
 #define MAX_MAPS      16   /* all classes up to so many, else the top 5 */
 
 typedef struct classify_options {

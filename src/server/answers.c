@@ -1,9 +1,11 @@
 /* answers.c - filling a call's answer: pages in the reader's language, JSON, redirects, errors; and the
  * reading of forms. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "server/app.h"
 #include "server/web.h"
@@ -206,6 +208,24 @@ void answer_redirect(server_call *call, const char *location)
     http_answer_init(&call->answer, 303, "text/plain; charset=utf-8");
     http_answer_header(&call->answer, "Location", call_local_path(location) ? location : "/");
     http_answer_header(&call->answer, "Cache-Control", "no-store");
+    call->answered = true;
+}
+
+/* ---- a file ---- */
+
+void answer_stream(server_call *call, const char *type, FILE *f)
+{
+    dermis_error err;
+    int fd = fflush(f) == 0 ? dup(fileno(f)) : -1, why = errno;
+    fclose(f);
+    if (fd < 0) {
+        base_fail(&err, DERMIS_E_IO, "an answer cannot be written to the data folder: %s", strerror(why));
+        answer_failure(call, &err);
+        return;
+    }
+    http_answer_init(&call->answer, 200, type);
+    call->answer.file = fd;
+    http_answer_header(&call->answer, "Cache-Control", "private, no-store");
     call->answered = true;
 }
 

@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@
 #define PAGES_BYTES      ((size_t)3 << 20)   /* pages being made, their contexts, answers being sent */
 #define CONNECTION_BYTES ((size_t)24 << 10)
 #define DRAIN_MS         30000
+#define OTHER_FILES      128 /* beside connections: database, model, photographs being written, logs */
 
 /* ---- texts ---- */
 
@@ -158,6 +160,23 @@ static void print_plan(const server *app, const memory_plan *p, const char *host
     fflush(stdout);
 }
 
+/* Each connection may have its socket and one file, a body's or an answer's: the process's limit is raised
+ * to that, or connections are fewer. */
+static void fit_descriptors(server *app)
+{
+    struct rlimit limit;
+    rlim_t wanted = 2 * (rlim_t)app->settings.connections + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max >= wanted ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
+        return;
+    unsigned fit = limit.rlim_cur > OTHER_FILES + 8 ? (unsigned)(limit.rlim_cur - OTHER_FILES) / 2 : 4;
+    app_log(app, BASE_LOG_WARN, "the limit on open files allows fewer connections than were asked for",
+            json_pack("{s:i, s:i}", "connections", (int)fit, "asked", (int)app->settings.connections));
+    app->settings.connections = fit;
+}
+
 /* ---- the janitor: what has to be done from time to time ---- */
 
 static void tick(server *app, double now, double *sampled, double *swept)
@@ -272,6 +291,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
                                     .explain = s->gradcam,
                                     .drain_ms = s->request_limit_s * 1000};
     size_t budget = s->memory_bytes ? s->memory_bytes : limit;
+    fit_descriptors(app);
     if ((status = load_texts(app, err)) || (status = server_data_dir(s, app->data_dir, sizeof app->data_dir, err)) ||
         (status = store_open(app->data_dir, true, app_now(), &app->store, err)) ||
         (status = models_open(&models, &app->models, err)) ||

@@ -285,6 +285,7 @@ json_t *page_context(server_call *call, const char *page);
 void answer_page(server_call *call, int status, const char *page, json_t *context);
 void answer_json(server_call *call, int status, json_t *body); /* steals */
 void answer_text(server_call *call, int status, const char *type, server_text *text); /* takes it over */
+void answer_stream(server_call *call, const char *type, FILE *f); /* of app_unnamed_file; takes it over */
 void answer_redirect(server_call *call, const char *location); /* 303, a path of this server */
 /* An error as a page or JSON, as the route and the Accept header want. `code`: key under t.server, or a
  * status code's name; `detail` (NULL: none) is what JSON says instead of the text. */

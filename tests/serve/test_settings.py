@@ -80,6 +80,17 @@ class Settings(unittest.TestCase):
             bound = float(service.memory.split("at most ")[1].split(" MB")[0])
             self.assertLessEqual(bound, 160 * 1.048576 + 0.05)  # printed with one decimal
 
+    def test_few_files(self):
+        """Connections that the process may not open files for are not offered."""
+        with tempfile.TemporaryDirectory() as folder:
+            run = subprocess.Popen(["sh", "-c", 'ulimit -n 300; exec "$0" "$@"', BUILD / "dermis", "serve", "--port", "0", "--data-dir",
+                                    f"{folder}/data"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            run.stdout.readline()
+            self.assertIn(" 86 connections ", run.stdout.readline())
+            run.terminate()
+            self.assertIn('"connections":86,"asked":512', run.communicate(timeout=60)[1])
+            self.assertEqual(run.returncode, 0)
+
     def test_folder(self):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "other").write_text("x")

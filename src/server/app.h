@@ -309,6 +309,9 @@ FILE *text_stream(server_text *text);
 /* An unnamed file in the data folder, and a stream on it; NULL: *err says why. */
 FILE *app_unnamed_file(const server *app, dermis_error *err);
 
+/* What jansson will take to read this text (v2.c); SIZE_MAX: it nests too deeply to be read. */
+size_t v2_json_bytes(const char *text, size_t size);
+
 /* ---- looking at a photograph (classify.c) ---- */
 
 #define PHOTO_SIDE    1600 /* stored photographs, pixels */

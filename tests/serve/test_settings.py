@@ -2,6 +2,8 @@
 
 Usage: test_settings.py BUILD_ROOT SOURCE_ROOT
 """
+import json
+import math
 import os
 import re
 import subprocess
@@ -76,6 +78,12 @@ class Settings(unittest.TestCase):
             answer = client.upload(flat_jpeg(4000, 3000, 6))
             self.assertEqual(answer.status, 303, answer.text)
             self.assertRegex(client.get(answer.headers["Location"]).text, r'width="1200" height="1600"')
+            # and so is a tensor as JSON
+            model = client.get("/v2/models/" + client.get("/api/v1/model").json()["name"]).json()
+            shape = model["inputs"][0]["shape"]
+            answer = client.ask("POST", f"/v2/models/{model['name']}/infer", json.dumps({"inputs": [{
+                "name": "input", "datatype": "FP32", "shape": shape, "data": [127.123456] * math.prod(shape)}]}))
+            self.assertEqual(answer.status, 200, answer.text)
         with Service(BUILD, "--memory", "160M") as service:
             bound = float(service.memory.split("at most ")[1].split(" MB")[0])
             self.assertLessEqual(bound, 160 * 1.048576 + 0.05)  # printed with one decimal

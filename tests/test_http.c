@@ -354,6 +354,50 @@ static void test_late(void **state)
     end(&f);
 }
 
+/* All places are taken by those who ask nothing, or hardly: others get in before these end by themselves. */
+static void test_crowded(void **state)
+{
+    (void)state;
+    enum { PLACES = 8 };
+    fixture f;
+    http_options o;
+    client c[PLACES], quick, parked;
+    answer a;
+    options_of(&o);
+    o.connections = PLACES;
+    o.crowded_s = 1;
+    start(&f, &o);
+    join(&parked, &f);
+    say(&parked, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+    for (int i = 1; i < PLACES; i++) {
+        join(&c[i], &f);
+        if (i % 3 == 1)
+            say(&c[i], "GET /a HTTP/1.1\r\nHost: h\r\n"); /* its headers do not end */
+        else if (i % 3 == 2)
+            say(&c[i], "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhello");
+    }
+    WAIT_UNTIL(counts_of(&f).connections == PLACES && parked_of(&f) == 1);
+    double began = base_now_ms();
+    join(&quick, &f); /* in the system's backlog */
+    say(&quick, "GET /quick HTTP/1.1\r\nHost: h\r\n\r\n");
+    hear(&quick, &a);
+    assert_int_equal(a.status, 200);
+    assert_true(base_now_ms() - began < 5000); /* headers alone have 30 s */
+    for (int i = 1; i < PLACES; i++)
+        if (i % 3 == 2) {
+            hear(&c[i], &a);
+            assert_int_equal(a.status, 408);
+        }
+    reply_text(parked_take(&f), 200, "at last"); /* it has asked: it stays */
+    hear(&parked, &a);
+    assert_string_equal(a.text, "at last");
+    for (int i = 1; i < PLACES; i++)
+        leave(&c[i]);
+    leave(&quick);
+    leave(&parked);
+    end(&f);
+}
+
 /* ---- parked requests ---- */
 
 static void test_gone(void **state)
@@ -507,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_head_and_expect), cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_too_long),        cmocka_unit_test(test_spill),
         cmocka_unit_test(test_late),            cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_crowded),
         cmocka_unit_test(test_races),           cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_drain),
     };

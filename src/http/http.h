@@ -7,7 +7,8 @@
  *
  * Deadlines: a connection may be idle for idle_s; a request's headers have header_s, the whole
  * request (body, waiting, answer) request_s: then the connection is cut; one whose body is late is told
- * so first (http_request_set_late). */
+ * so first (http_request_set_late). While less than an eighth of the connections is free, those that ask
+ * nothing for crowded_s, or send a body slower than 1 KiB a second after that, are cut too. */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -21,7 +22,7 @@ typedef struct http_options {
     uint16_t port;           /* 0: any free one, see http_server_port */
     unsigned connections;    /* at most at once; further ones wait in the system's backlog */
     size_t connection_bytes; /* memory of one connection: request line and headers; past it 431 */
-    unsigned idle_s, header_s, request_s;
+    unsigned idle_s, header_s, request_s, crowded_s;
     size_t body_bytes;       /* largest body; past it `accept`'s refusal is 413 by itself */
     size_t bodies_bytes;     /* memory of all bodies at once; past it they go to unnamed files */
     const char *spill_folder; /* where these files are made (O_TMPFILE); must be writable */
@@ -39,7 +40,7 @@ typedef struct http_options {
 } http_options;
 
 /* Fills what is not a matter of policy: 512 connections, 24 KiB each, 60 s idle, 30 s headers, 300 s
- * request, 5 MiB body, 32 MiB bodies, 24 MiB drained. */
+ * request, 5 s crowded, 5 MiB body, 32 MiB bodies, 24 MiB drained. */
 void http_options_default(http_options *out);
 
 /* Listens and serves from here on. DERMIS_E_USAGE: address, certificate or key that cannot be used;

@@ -29,12 +29,13 @@ def venv(folder, *packages):
     return python
 
 
-def converted(model, weight_type, build=ROOT / "build"):
+def converted(model, weight_type, build=ROOT / "build", prefix="", *more):
     """The model file of a Keras model, converted anew where the Keras model is newer."""
-    out = WORK / f"{model.stem}.{weight_type}.gguf"
+    out = WORK / f"{prefix}{model.stem}.{weight_type}.gguf"
     if not newer(out, model):
         WORK.mkdir(parents=True, exist_ok=True)
-        subprocess.run([build / "dermis", "convert", model, out, "--type", weight_type], check=True)
+        subprocess.run([build / "dermis", "convert", model, out, "--type", weight_type, "--quiet", *more],
+                       check=True)
     return out
 
 

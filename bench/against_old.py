@@ -147,8 +147,8 @@ def main():
         sys.exit(f"{options.model}: no such file")
     photo = options.photo or photographs()[1]
     python = venv(WORK / "old-venv", "-r", OLD / "requirements.txt")
-    names = re.findall(r'"(.+?)"', re.search(r"CLASSES = \[(.+?)\]", (OLD / "skin/network.py").read_text(), re.S).group(1))
-    CLASSES.write_text(json.dumps(names))
+    table = re.search(r"CLASSES = \[(.+?)\]", (OLD / "skin/network.py").read_text(), re.S).group(1)
+    CLASSES.write_text(json.dumps(re.findall(r'"(.+?)"', table)))
 
     def dermis(weight_type):
         model = converted(options.model, weight_type, options.build, "old-", "--classes", CLASSES)

@@ -21,9 +21,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-PAUSE_S = 0.05   # of a connection of the closed loop that was told to come again
-STALE_S = 20     # a connection that was free for longer is not used again: the service may just be closing it
-PATIENCE_S = 60  # for answers after the last request; what is not answered then is lost
+PAUSE_S = 0.05    # of a connection of the closed loop that was told to come again
+STALE_S = 20      # a connection that was free for longer is not used again: the service may just be closing it
+PATIENCE_S = 300  # for answers after the last request, as long as one may take; what is not answered then is lost
 CHUNK = 1 << 18
 
 now = time.perf_counter
@@ -61,7 +61,7 @@ class Outcome:
 
     @property
     def rate(self):
-        return len(self.accepted) / self.took
+        return len(self.accepted) / self.took if self.took else 0.0
 
     def ms(self, q):
         return percentile(self.accepted, q) * 1e3
@@ -71,6 +71,10 @@ class Outcome:
 
     def late_ms(self, q):
         return percentile(self.late, q) * 1e3
+
+    def refused_text(self):
+        """How many, and milliseconds of the 99th percentile and of the longest, as cells of a table."""
+        return f"{len(self.refused)} | {self.refused_ms(.99):.1f} | {self.refused_ms(1):.1f}" if self.refused else "0 | | "
 
     def fault_text(self):
         return ", ".join(f"{count} {what}" for what, count in self.faults.items()) or "0"

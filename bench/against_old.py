@@ -47,27 +47,22 @@ class Old(Subject):
                        env={**environment, "PYTHONPATH": str(OLD)}, stderr=subprocess.DEVNULL)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            self.wanted_port = free.getsockname()[1]
         super().__init__([python, "-m", "gunicorn", "skin.wsgi", "--workers", "1", "--threads", "2", "--timeout", "300",
-                          "--bind", f"127.0.0.1:{port}"], environment, OLD)
-        self.port = port
-        while not answers(port, "/health/"):
-            if self.process.poll() is not None or time.perf_counter() - self.began > 120:
-                self.fail("the old service did not start")
-            time.sleep(0.05)
-        self.started = time.perf_counter() - self.began
+                          "--bind", f"127.0.0.1:{self.wanted_port}"], environment, OLD)
+
+    def ready(self):
+        while self.process.poll() is None and time.perf_counter() - self.began < 120:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.wanted_port}/health/", timeout=120).close()
+                return self.wanted_port
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.02)
+        self.fail("the old service did not start")
 
     def stop(self):
         super().stop()
         self.folder.cleanup()
-
-
-def answers(port, path):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
-            return answer.read()
-    except (urllib.error.URLError, ConnectionError):
-        return None
 
 
 def post(port, path, data, kind):
@@ -108,7 +103,7 @@ def measure(subject, photo, settle):
     def memory():
         return megabytes(subject.rss(), subject.pss())
 
-    def drive_(connections, count):
+    def people(connections, count):
         out = drive.closed_loop(subject.port, requests, connections, count=count, follow=True, meanwhile=subject.look)
         if len(out.accepted) != count:
             subject.fail(f"of {count} uploads {len(out.accepted)} were answered: {out.fault_text()}, {len(out.refused)} refused")
@@ -118,13 +113,13 @@ def measure(subject, photo, settle):
     rows = {"start to the first answer of `/health/`, s": f"{subject.started:.2f}"}
     time.sleep(settle)
     rows["memory idle, MB"] = memory()
-    rows["first upload, s"] = f"{drive_(1, 1)[0]:.3f}"
+    rows["first upload, s"] = f"{people(1, 1)[0]:.3f}"
     rows["memory after it, MB"] = memory()
-    six = drive_(1, 6)
+    six = people(1, 6)
     rows["six more, one after the other: each, s"] = f"{min(six):.3f} to {max(six):.3f}"
     rows["memory after them, MB"] = memory()
     subject.highest_pss = 0
-    eight = drive_(8, 8)
+    eight = people(8, 8)
     subject.look()
     rows["8 people at once: the first, s"] = f"{min(eight):.3f}"
     rows["8 people at once: the last, s"] = f"{max(eight):.3f}"

@@ -37,16 +37,27 @@ def total(pids, file, key):
 
 
 class Subject:
-    """A running service on `port`: with Subject(...) as s. `output` is what it wrote, for when it does not start."""
+    """A service that runs and answers, on `port`: with Subject(...) as s. What inherits says in ready() how that is seen."""
 
     def __init__(self, command, environment=None, cwd=None):
         self.began = time.perf_counter()
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=self.log, text=True,
                                         env=environment, cwd=cwd, start_new_session=True)
-        self.port, self.started, self.highest_pss = None, None, 0
+        self.highest_pss = 0
+        try:
+            self.port = self.ready()
+        except BaseException:  # an interrupt from the keyboard too: it reaches only this program
+            self.stop()
+            raise
+        self.started = time.perf_counter() - self.began
+
+    def ready(self):
+        """Waits until the service answers; returns its port."""
+        raise NotImplementedError
 
     def fail(self, why):
+        """Ends with what the service wrote."""
         self.stop()
         self.log.seek(0)
         sys.exit(f"{why}\n{self.log.read().decode(errors='replace')[-3000:]}")
@@ -90,12 +101,13 @@ class Dermis(Subject):
         self.folder = tempfile.TemporaryDirectory()
         super().__init__([*prefix, build / "dermis", "serve", "--port", "0", "--data-dir", self.folder.name + "/data",
                           "--rate-limit", "0", *settings])
+        self.plan = self.process.stdout.readline().strip()
+
+    def ready(self):
         found = re.search(r":(\d+)/$", self.process.stdout.readline().strip())
-        self.started = time.perf_counter() - self.began
         if not found:
             self.fail("dermis serve did not start")
-        self.port = int(found.group(1))
-        self.plan = self.process.stdout.readline().strip()
+        return int(found.group(1))
 
     def stop(self):
         super().stop()

@@ -11,7 +11,7 @@ WORK = ROOT / "build" / "bench"
 def need_build(build):
     """Ends with a clear word where there is nothing to measure."""
     if not (build / "dermis").exists() or not (build / "dermis-serve").exists():
-        sys.exit(f"{build} holds no dermis: build it first (./run.sh --predict), or say where it is with --build")
+        sys.exit(f"{build} holds no dermis: build it first (./run.sh --predict)")
 
 
 def newer(target, source):

@@ -265,7 +265,7 @@ dermis_status store_result_list(store *s, int64_t user, const store_filter *f,
     pthread_mutex_lock(&s->mutex);
     dermis_status status = total ? store_ask(s, &query, err) : DERMIS_OK;
     if (status == DERMIS_OK) {
-        query.sql = "SELECT " BRIEF WHERE " ORDER BY created DESC, id DESC LIMIT ?5 OFFSET ?6";
+        query.sql = "SELECT " BRIEF WHERE " ORDER BY created DESC, number DESC LIMIT ?5 OFFSET ?6";
         query.values[4] = (store_value)STORE_NUMBER(f->limit ? (int64_t)f->limit : -1);
         query.values[5] = (store_value)STORE_NUMBER(f->offset);
         query.row = each_result;

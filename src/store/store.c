@@ -40,6 +40,20 @@ static const char *const migrations[] = {
     "INSERT INTO beat VALUES (1, 0);"
     "CREATE INDEX results_user ON results(user, created);"
     "CREATE INDEX results_expires ON results(expires) WHERE expires > 0;",
+    /* a table of large rows with a rowid: without one, each comparison of a search reads a whole row into memory */
+    "DROP INDEX results_user; DROP INDEX results_expires;"
+    "ALTER TABLE results RENAME TO results_1;"
+    "CREATE TABLE results (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, file TEXT NOT NULL UNIQUE,"
+    " user INTEGER REFERENCES users(id), guest BLOB NOT NULL, created INTEGER NOT NULL,"
+    " expires INTEGER NOT NULL, shared INTEGER NOT NULL DEFAULT 0, width INTEGER NOT NULL,"
+    " height INTEGER NOT NULL, top TEXT NOT NULL, notes TEXT NOT NULL DEFAULT '', answer TEXT NOT NULL,"
+    " maps BLOB);"
+    "INSERT INTO results (id, file, user, guest, created, expires, shared, width, height, top, notes, answer, maps)"
+    " SELECT id, file, user, guest, created, expires, shared, width, height, top, notes, answer, maps"
+    " FROM results_1;"
+    "DROP TABLE results_1;"
+    "CREATE INDEX results_user ON results(user, created);"
+    "CREATE INDEX results_expires ON results(expires) WHERE expires > 0;",
 };
 #define SCHEMA ((int)(sizeof migrations / sizeof *migrations))
 
@@ -412,8 +426,8 @@ static dermis_status make_secret(const store *s, const char *path, dermis_error 
     uint8_t bytes[STORE_SECRET_BYTES];
     snprintf(temporary, sizeof temporary, "%s/secret-XXXXXX", s->folder);
     randombytes_buf(bytes, sizeof bytes);
-    int fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
-    bool fine = fd >= 0 && store_write_all(fd, bytes, sizeof bytes) && fsync(fd) == 0 &&
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && store_write_all(fd, bytes, sizeof bytes) && fsync(fd) == 0 &&
                 (link(temporary, path) == 0 || errno == EEXIST) && store_sync_folder(s->folder) == 0;
     int why = errno;
     if (fd >= 0) {

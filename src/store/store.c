@@ -200,23 +200,31 @@ dermis_status store_exec(store *s, const char *sql, dermis_error *err)
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? DERMIS_OK : store_fail(s, err);
 }
 
+/* Prepared before it is needed: a transaction that cannot be ended for want of memory would stay for ever. */
+static const char begin[] = "BEGIN IMMEDIATE", commit[] = "COMMIT", rollback[] = "ROLLBACK";
+
 dermis_status store_begin(store *s, dermis_error *err)
 {
-    return store_exec(s, "BEGIN IMMEDIATE", err);
+    sqlite3_stmt *statement;
+    dermis_status status = prepare(s, rollback, &statement, err);
+    if (status == DERMIS_OK)
+        status = prepare(s, commit, &statement, err);
+    return status ? status : store_ask(s, &(store_query){.sql = begin}, err);
 }
 
 dermis_status store_end(store *s, dermis_status status, dermis_error *err)
 {
     if (status == DERMIS_OK)
-        status = store_exec(s, "COMMIT", err);
+        status = store_ask(s, &(store_query){.sql = commit}, err);
     if (status != DERMIS_OK && !sqlite3_get_autocommit(s->db))
-        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+        store_ask(s, &(store_query){.sql = rollback}, NULL);
     return status;
 }
 
 void store_truncate_wal(store *s)
 {
     s->truncate_due = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK;
+    sqlite3_db_release_memory(s->db); /* pages as they were before scrub.c */
 }
 
 void store_random_name(char out[STORE_FILE_CHARS + 1])
@@ -339,7 +347,8 @@ static dermis_status open_database(store *s, dermis_error *err)
 {
     static const char settings[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
                                    "PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;"
-                                   "PRAGMA cache_size=-1024; PRAGMA mmap_size=0; PRAGMA wal_autocheckpoint=256;";
+                                   "PRAGMA cache_size=-1024; PRAGMA mmap_size=0; PRAGMA wal_autocheckpoint=256;"
+                                   "PRAGMA max_page_count=" STORE_MAX_PAGES ";";
     char path[4200];
     struct stat st;
     int fd, version = 0;
@@ -354,7 +363,8 @@ static dermis_status open_database(store *s, dermis_error *err)
     }
     sqlite3_hard_heap_limit64((sqlite3_int64)HEAP_BYTES);
     sqlite3_soft_heap_limit64((sqlite3_int64)EASE_BYTES);
-    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    if (!store_scrub_install() ||
+        sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, STORE_VFS) != SQLITE_OK)
         return store_fail(s, err);
     sqlite3_busy_timeout(s->db, BUSY_MS);
     /* a newer one is not touched, nor is what a kill left in its WAL */
@@ -395,6 +405,7 @@ dermis_status store_open(const char *folder, bool clean, int64_t now, store **ou
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     snprintf(s->folder, sizeof s->folder, "%s", folder);
     s->lock_fd = -1;
+    s->truncate_due = clean; /* of what was deleted in the moment of a kill */
     pthread_mutex_init(&s->mutex, NULL);
     if ((clean && (status = take_lock(s, err))) || (status = open_database(s, err)) ||
         (clean && ((status = store_sweep(s, now, NULL, err)) || (status = store_photo_clean(s, err))))) {

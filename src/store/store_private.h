@@ -76,7 +76,7 @@ dermis_status store_exec(store *s, const char *sql, dermis_error *err);
 dermis_status store_begin(store *s, dermis_error *err);
 /* Commits where `status` is DERMIS_OK, else rolls back; returns what holds then. */
 dermis_status store_end(store *s, dermis_status status, dermis_error *err);
-/* Nothing of what was deleted stays in the WAL. A reader elsewhere may put it off: no failure. */
+/* Nothing of what was deleted stays in the WAL or the cache. A reader elsewhere may put it off: no failure. */
 void store_truncate_wal(store *s);
 void store_random_name(char out[STORE_FILE_CHARS + 1]);
 
@@ -93,6 +93,11 @@ dermis_status store_photo_delete(store *s, const char *names, size_t count, derm
 dermis_status store_photo_open(store *s, const char *name, bool thumb, int *fd, dermis_error *err);
 /* Removes what no row names. Only when nobody writes: before the store is handed out. */
 dermis_status store_photo_clean(store *s, dermis_error *err);
+
+/* scrub.c: the way to the database's file on which nothing deleted survives in the pages. */
+#define STORE_VFS       "dermis"
+#define STORE_MAX_PAGES "33554431" /* of 4 KB: 128 GiB */
+bool store_scrub_install(void); /* false: out of memory */
 
 /* results.c: deletes the results whose files `which` selects and, in the same transaction, does what `also`
  * (or NULL) says; then the WAL is truncated and the files are removed. */

@@ -258,7 +258,9 @@ static dermis_status make_folder(const char *folder, dermis_error *err)
         return errno == EEXIST ? DERMIS_OK
                                : base_fail(err, DERMIS_E_IO, "%s: cannot make the data folder: %s", folder,
                                            strerror(errno));
-    snprintf(above, sizeof above, "%s/..", folder);
+    size_t n = strlen(folder); /* store_open has looked at it */
+    memcpy(above, folder, n);
+    memcpy(above + n, "/..", 4);
     if (chmod(folder, 0700) != 0 || (store_sync_folder(above) != 0 && errno != EACCES))
         return base_fail(err, DERMIS_E_IO, "%s: cannot make the data folder: %s", folder, strerror(errno));
     return DERMIS_OK;

@@ -80,8 +80,8 @@ static dermis_status explain(const server_lease *lease, const classify_options *
         if (status != DERMIS_OK)
             return status;
         if (!r->maps) { /* a model with maps as large as photographs: fewer of them, or none */
-            while (o->store && count && maps_size(count, map.height, map.width) > KEPT_MAPS)
-                count--;
+            if (o->store)
+                count = maps_fitting(count, map.height, map.width, KEPT_MAPS);
             if (count == 0)
                 return DERMIS_OK;
             height = map.height;

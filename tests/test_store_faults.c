@@ -283,15 +283,16 @@ static void add_and_delete(int pipe, unsigned seed, unsigned first)
     _exit(5);
 }
 
-/* No byte of what was acknowledged as deleted. */
+/* No byte of what was acknowledged as deleted. By hand: under the thread sanitizer each memmem would look at all. */
 static void nothing_left(const char *name)
 {
     size_t size;
-    char *bytes = slurp(in_folder(name), &size), *at = bytes, *end = bytes + size;
-    while (bytes && (at = memmem(at, (size_t)(end - at), "SECRET-", 7))) {
-        size_t digits = strspn(at += 7, "0123456789");
-        unsigned n = (unsigned)strtoul(at, NULL, 10);
-        if (digits == 8 && at[8] == '-' && n < MOST && known[n].is == GONE)
+    char *bytes = slurp(in_folder(name), &size);
+    for (size_t i = 0; i + 16 <= size; i++) {
+        if (bytes[i] != 'S' || memcmp(bytes + i, "SECRET-", 7) != 0)
+            continue;
+        unsigned n = (unsigned)strtoul(bytes + i + 7, NULL, 10);
+        if (strspn(bytes + i + 7, "0123456789") == 8 && bytes[i + 15] == '-' && n < MOST && known[n].is == GONE)
             fail_msg("result %u was deleted, but %s has bytes of it", n, name);
     }
     free(bytes);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -169,6 +170,51 @@ static void test_maps(void **state)
         assert_false(maps_read(bytes, sizeof bytes, &set));
         bytes[at] = kept;
     }
+    assert_int_equal(maps_fitting(16, 10, 12, 1 << 20), 16);
+    assert_int_equal(maps_fitting(16, 200, 200, maps_size(3, 200, 200)), 3);
+    assert_int_equal(maps_fitting(16, 200, 200, maps_size(3, 200, 200) - 1), 2);
+    assert_int_equal(maps_fitting(16, 4096, 4096, 1 << 20), 0);
+    assert_int_equal(maps_fitting(16, 1, 1, 3), 0);
+}
+
+/* Of a model with very many classes the likeliest are kept, as many as the store takes. */
+static void test_many_classes(void **state)
+{
+    (void)state;
+    enum { CLASSES = 20000 };
+    static char *names[CLASSES], name[CLASSES][24], folder[] = "/tmp/dermis-server-XXXXXX";
+    static float probabilities[CLASSES];
+    static uint32_t order[CLASSES];
+    char id[STORE_ID_CHARS + 1];
+    dermis_error err;
+    store_result kept;
+    for (uint32_t i = 0; i < CLASSES; i++) {
+        snprintf(name[i], sizeof name[i], "class number %u", i);
+        names[i] = name[i];
+        order[i] = CLASSES - 1 - i;
+        probabilities[i] = (float)i / CLASSES;
+    }
+    server_about about = {.name = "m", .sha256 = "s", .cam_layer = "l", .class_count = CLASSES, .classes = names};
+    server app = {.metrics = metrics_new(), .settings = {.retention_s = 60}};
+    server_call call = {.app = &app};
+    classify_result result = {.about = &about, .width = 5, .height = 6, .photo_width = 5, .photo_height = 6,
+                              .probabilities = probabilities, .order = order, .photo = {.data = "p", .size = 1},
+                              .thumb = {.data = "t", .size = 1}};
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(store_open(folder, true, app_now(), &app.store, &err), DERMIS_OK);
+    assert_int_equal(classify_store(&call, &result, true, id, &err), DERMIS_OK);
+    assert_int_equal(store_result_get(app.store, id, app_now(), &kept, &err), DERMIS_OK);
+    json_t *answer = json_loads(kept.answer, 0, NULL), *predictions = json_object_get(answer, "predictions");
+    assert_in_range(json_array_size(predictions), 1000, CLASSES - 1);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(predictions, 0), "index")), CLASSES - 1);
+    json_decref(answer);
+    store_result_release(&kept);
+    assert_int_equal(store_result_delete(app.store, id, &err), DERMIS_OK);
+    store_close(app.store);
+    metrics_free(app.metrics);
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
 }
 
 /* ---- limits ---- */
@@ -361,6 +407,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_template), cmocka_unit_test(test_pages),  cmocka_unit_test(test_texts),
         cmocka_unit_test(test_maps),     cmocka_unit_test(test_rate),   cmocka_unit_test(test_tries),
+        cmocka_unit_test(test_many_classes),
         cmocka_unit_test(test_budget),   cmocka_unit_test(test_rules),  cmocka_unit_test(test_routes),
         cmocka_unit_test(test_json_bytes),
     };

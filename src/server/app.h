@@ -358,6 +358,8 @@ typedef struct map_set {
     size_t size;
 } map_set;
 size_t maps_size(uint32_t count, uint32_t height, uint32_t width);
+/* How many of `count` maps fit into `bytes`. */
+uint32_t maps_fitting(uint32_t count, uint32_t height, uint32_t width, size_t bytes);
 void maps_begin(void *out, uint32_t count, uint32_t height, uint32_t width);
 void maps_put(void *out, uint32_t slot, const dermis_map *map);
 bool maps_read(const void *data, size_t size, map_set *out); /* false: not such bytes */

@@ -7,6 +7,7 @@
 
 #define MEMORY_WAIT_MS 20000
 #define TOP_MAPS       5
+#define KEPT_MAPS      (STORE_RESULT_BYTES / 4 * 3) /* bytes of a stored result's maps; the rest is its answer's */
 
 /* ---- streams ---- */
 
@@ -93,7 +94,11 @@ static dermis_status explain(const server_lease *lease, const classify_options *
         dermis_status status = dermis_session_explain(lease->session, index, DERMIS_SCORE_PROBABILITY, &map, err);
         if (status != DERMIS_OK)
             return status;
-        if (!r->maps) {
+        if (!r->maps) { /* a model with maps as large as photographs: fewer of them, or none */
+            if (o->store)
+                count = maps_fitting(count, map.height, map.width, KEPT_MAPS);
+            if (count == 0)
+                return DERMIS_OK;
             height = map.height;
             width = map.width;
             r->maps_bytes = maps_size(count, height, width);
@@ -201,13 +206,29 @@ json_t *classify_json(const classify_result *r, unsigned top, const char *langua
     return out;
 }
 
+/* With as many of the likeliest classes as the store takes beside the maps. */
+static char *stored_answer(const classify_result *r)
+{
+    char *text = NULL;
+    for (unsigned top = r->about->class_count; top && !text; top /= 2) {
+        json_t *answer = classify_json(r, top, NULL);
+        text = answer ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+        json_decref(answer);
+        if (!text)
+            return NULL;
+        if (strlen(text) > STORE_RESULT_BYTES - r->maps_bytes) {
+            free(text);
+            text = NULL;
+        }
+    }
+    return text;
+}
+
 dermis_status classify_store(server_call *call, const classify_result *r, bool keep,
                              char id[STORE_ID_CHARS + 1], dermis_error *err)
 {
     double began = base_now_ms();
-    json_t *answer = classify_json(r, 0, NULL);
-    char *text = answer ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(answer);
+    char *text = stored_answer(r);
     if (!text)
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     int64_t now = app_now();

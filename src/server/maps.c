@@ -29,6 +29,12 @@ size_t maps_size(uint32_t count, uint32_t height, uint32_t width)
     return HEADER_BYTES + count * map_bytes(height, width);
 }
 
+uint32_t maps_fitting(uint32_t count, uint32_t height, uint32_t width, size_t bytes)
+{
+    size_t most = bytes < HEADER_BYTES ? 0 : (bytes - HEADER_BYTES) / map_bytes(height, width);
+    return most < count ? (uint32_t)most : count;
+}
+
 void maps_begin(void *out, uint32_t count, uint32_t height, uint32_t width)
 {
     uint8_t *at = out;

@@ -1,5 +1,5 @@
-/* photos.c - the photographs' files: written under a temporary name, synced, renamed; removed; and what
- * a kill left behind is cleared away. Names are random and come from the rows. */
+/* photos.c - the photographs' files: written and synced before their row, removed after it; and what a
+ * kill left behind is cleared away. Names are random and come from the rows. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +27,9 @@ int store_sync_folder(const char *path)
     return failed ? -1 : 0;
 }
 
-static bool write_all(int fd, const uint8_t *at, size_t size)
+bool store_write_all(int fd, const void *bytes, size_t size)
 {
+    const uint8_t *at = bytes;
     while (size) {
         ssize_t n = write(fd, at, size);
         if (n < 0 && errno == EINTR)
@@ -41,53 +42,72 @@ static bool write_all(int fd, const uint8_t *at, size_t size)
     return true;
 }
 
-dermis_status store_photo_write(store *s, const char *name, bool thumb, const void *bytes, size_t size,
-                                dermis_error *err)
+/* Whatever the umask; one that is there already is left as it is. *made: it was not there. */
+static bool make_folder(const char *path, bool *made)
 {
-    char folder[4300], path[4400], temporary[4420], photos[4200];
-    snprintf(photos, sizeof photos, "%s/photos", s->folder);
-    folder_path(s, name, folder, sizeof folder);
-    file_path(s, name, thumb, path, sizeof path);
-    snprintf(temporary, sizeof temporary, "%s.new", path);
-    bool made = mkdir(photos, 0700) == 0 && chmod(photos, 0700) == 0;
-    mkdir(folder, 0700);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && write_all(fd, bytes, size) && fsync(fd) == 0;
+    *made = mkdir(path, 0700) == 0;
+    return *made ? chmod(path, 0700) == 0 : errno == EEXIST;
+}
+
+static bool write_file(const char *path, const void *bytes, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && store_write_all(fd, bytes, size) && fsync(fd) == 0;
     int why = errno;
     if (fd >= 0 && close(fd) != 0 && fine) {
         fine = false;
         why = errno;
     }
-    if (fine && rename(temporary, path) != 0) {
-        fine = false;
-        why = errno;
-    }
-    /* another thread may have made the folders a moment ago and not synced them yet */
-    if (fine && (store_sync_folder(folder) != 0 || store_sync_folder(photos) != 0 ||
-                 (made && store_sync_folder(s->folder) != 0))) {
-        fine = false;
-        why = errno;
-        unlink(path);
-    }
-    if (fine)
-        return DERMIS_OK;
-    if (fd >= 0)
-        unlink(temporary);
-    return base_fail(err, DERMIS_E_IO, "a photograph cannot be stored in the data folder: %s", strerror(why));
+    errno = why;
+    return fine;
 }
 
-dermis_status store_photo_delete(store *s, const char *name, dermis_error *err)
+/* Under their own names at once: nobody looks for them before the row, and without one they are orphans. */
+dermis_status store_photo_write(store *s, const char *name, const void *const bytes[2], const size_t sizes[2],
+                                dermis_error *err)
+{
+    char photos[4200], folder[4300], path[4400];
+    bool made, made_below;
+    snprintf(photos, sizeof photos, "%s/photos", s->folder);
+    folder_path(s, name, folder, sizeof folder);
+    bool fine = make_folder(photos, &made) && make_folder(folder, &made_below);
+    for (int thumb = 0; thumb < 2 && fine; thumb++) {
+        file_path(s, name, thumb, path, sizeof path);
+        fine = write_file(path, bytes[thumb], sizes[thumb]);
+    }
+    /* another thread may have made the folders a moment ago and not synced them yet */
+    fine = fine && store_sync_folder(folder) == 0 && store_sync_folder(photos) == 0 &&
+           ((atomic_load(&s->rooted) && !made) || store_sync_folder(s->folder) == 0);
+    if (fine) {
+        atomic_store(&s->rooted, true);
+        return DERMIS_OK;
+    }
+    int why = errno;
+    store_photo_delete(s, name, 1, NULL);
+    return store_fail_file(err, "a photograph cannot be stored in the data folder", why);
+}
+
+dermis_status store_photo_delete(store *s, const char *names, size_t count, dermis_error *err)
 {
     char path[4400];
     int why = 0;
-    for (int thumb = 0; thumb < 2; thumb++) {
-        file_path(s, name, thumb, path, sizeof path);
-        if (unlink(path) != 0 && errno != ENOENT)
-            why = errno;
+    for (size_t i = 0; i < count; i++)
+        for (int thumb = 0; thumb < 2; thumb++) {
+            file_path(s, names + i * (STORE_FILE_CHARS + 1), thumb, path, sizeof path);
+            if (unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
+                why = errno;
+        }
+    if (count == 1) {
+        folder_path(s, names, path, sizeof path);
+        store_sync_folder(path);
+    } else if (count) { /* up to 4096 folders: all at once */
+        int fd = open(s->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0) {
+            syncfs(fd);
+            close(fd);
+        }
     }
-    folder_path(s, name, path, sizeof path);
-    store_sync_folder(path);
-    return why ? base_fail(err, DERMIS_E_IO, "a photograph's file cannot be removed: %s", strerror(why)) : DERMIS_OK;
+    return why ? store_fail_file(err, "a photograph's file cannot be removed", why) : DERMIS_OK;
 }
 
 dermis_status store_photo_open(store *s, const char *name, bool thumb, int *fd, dermis_error *err)
@@ -96,81 +116,73 @@ dermis_status store_photo_open(store *s, const char *name, bool thumb, int *fd, 
     file_path(s, name, thumb, path, sizeof path);
     int opened = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (opened < 0)
-        return base_fail(err, errno == ENOENT ? DERMIS_E_NOT_FOUND : DERMIS_E_IO, "a photograph cannot be read: %s",
-                         strerror(errno));
+        return errno == ENOENT ? base_fail(err, DERMIS_E_NOT_FOUND, "a photograph's file is not there")
+                               : store_fail_file(err, "a photograph cannot be read", errno);
     *fd = opened;
     return DERMIS_OK;
 }
 
 /* ---- what a kill left ---- */
 
-/* Whether the file is of the shape that is written here; its name without endings into `name`. */
-static bool ours(const char *file, char name[STORE_FILE_CHARS + 1], bool *temporary)
+/* Whether the file is named as those that are written here; its name without ending into `name`. */
+static bool ours(const char *file, char name[STORE_FILE_CHARS + 1])
 {
-    static const char *const endings[] = {".jpg", ".thumb.jpg", ".jpg.new", ".thumb.jpg.new"};
-    if (strlen(file) <= STORE_FILE_CHARS ||
-        strspn(file, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != STORE_FILE_CHARS)
+    if (strspn(file, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != STORE_FILE_CHARS ||
+        file[STORE_FILE_CHARS] != '.')
         return false;
-    for (int i = 0; i < 4; i++)
-        if (strcmp(file + STORE_FILE_CHARS, endings[i]) == 0) {
-            memcpy(name, file, STORE_FILE_CHARS);
-            name[STORE_FILE_CHARS] = 0;
-            *temporary = i >= 2;
-            return true;
-        }
-    return false;
+    memcpy(name, file, STORE_FILE_CHARS);
+    name[STORE_FILE_CHARS] = 0;
+    return true;
 }
 
-static dermis_status clean_folder(store *s, const char *path, dermis_error *err)
+/* NULL: there is no such folder, or *status says why it cannot be read. */
+static DIR *open_folder(int at, const char *name, int flags, dermis_status *status, dermis_error *err)
 {
-    DIR *folder = opendir(path);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    int why = errno;
+    if (!folder && fd >= 0)
+        close(fd);
+    if (!folder && why != ENOENT && why != ENOTDIR && why != ELOOP)
+        *status = store_fail_file(err, "a folder of photographs cannot be read", why);
+    return folder;
+}
+
+static dermis_status clean_folder(store *s, DIR *folder, dermis_error *err)
+{
     struct dirent *entry;
     dermis_status status = DERMIS_OK;
-    while (folder && !status && (entry = readdir(folder))) {
+    while (!status && (entry = readdir(folder))) {
         char name[STORE_FILE_CHARS + 1];
-        bool orphan;
-        if (!ours(entry->d_name, name, &orphan))
+        if (!ours(entry->d_name, name))
             continue;
-        if (!orphan) {
-            sqlite3_stmt *ask = store_prepare(s, "SELECT 1 FROM results WHERE file = ?1", err);
-            if (!ask) {
-                status = err->status;
-                break;
-            }
-            sqlite3_bind_text(ask, 1, name, -1, SQLITE_STATIC);
-            int code = sqlite3_step(ask);
-            if (code != SQLITE_ROW && code != SQLITE_DONE)
-                status = store_fail(s, err);
-            orphan = code == SQLITE_DONE;
-            sqlite3_reset(ask);
-        }
-        if (orphan)
-            unlinkat(dirfd(folder), entry->d_name, 0);
+        status = store_ask(s, &(store_query){.sql = "SELECT 1 FROM results WHERE file = ?1",
+                                             .values = {STORE_TEXT(name)}, .none = "result"}, err);
+        if (status != DERMIS_E_NOT_FOUND)
+            continue;
+        status = DERMIS_OK;
+        if (unlinkat(dirfd(folder), entry->d_name, 0) != 0 && errno != ENOENT)
+            status = store_fail_file(err, "what a stop of the program left of a photograph cannot be removed", errno);
     }
-    if (folder)
-        closedir(folder);
     return status;
 }
 
 dermis_status store_photo_clean(store *s, dermis_error *err)
 {
-    char path[4200], below[4500];
-    snprintf(path, sizeof path, "%s/photos", s->folder);
-    DIR *photos = opendir(path);
+    char path[4200];
     struct dirent *entry;
-    dermis_error own;
     dermis_status status = DERMIS_OK;
-    err = err ? err : &own;
-    if (!photos && errno != ENOENT)
-        return base_fail(err, DERMIS_E_IO, "%s: the folder of photographs cannot be read: %s", path, strerror(errno));
-    pthread_mutex_lock(&s->mutex);
+    snprintf(path, sizeof path, "%s/photos", s->folder);
+    DIR *photos = open_folder(AT_FDCWD, path, 0, &status, err);
     while (photos && !status && (entry = readdir(photos))) {
         if (strlen(entry->d_name) != 2 || *entry->d_name == '.')
             continue;
-        snprintf(below, sizeof below, "%s/%s", path, entry->d_name);
-        status = clean_folder(s, below, err);
+        DIR *folder = open_folder(dirfd(photos), entry->d_name, O_NOFOLLOW, &status, err);
+        if (folder) {
+            status = clean_folder(s, folder, err);
+            closedir(folder);
+        }
     }
-    pthread_mutex_unlock(&s->mutex);
     if (photos)
         closedir(photos);
     return status;

@@ -1,5 +1,6 @@
 /* store.h - accounts, sessions, tokens and results: SQLite and the photographs' files behind plain
- * functions. Any thread; calls are serialised inside. Knows neither HTTP nor what a picture means.
+ * functions. Any thread; calls are serialised inside, and what they call back (`each`) may not call the store.
+ * Knows neither HTTP nor what a picture means.
  *
  * All that is kept stands in one folder (mode 0700, files 0600): dermis.db (WAL, secure_delete) and
  * photos/XX/NAME.jpg, .thumb.jpg with random names that are not the results' ids. A result is
@@ -31,7 +32,9 @@ void store_close(store *store);
 dermis_status store_secret(store *store, uint8_t out[STORE_SECRET_BYTES], dermis_error *err);
 /* A cheap write and read: whether the store works now. */
 dermis_status store_check(store *store, dermis_error *err);
-size_t store_memory_bytes(void); /* what SQLite may take at most (soft heap limit and cache) */
+/* What SQLite takes at most in this process: its hard heap limit, set by store_open. A call that needs more
+ * fails with DERMIS_E_MEMORY; what stands below as allowed fits. */
+size_t store_memory_bytes(void);
 
 /* ---- accounts ---- */
 
@@ -100,6 +103,10 @@ typedef struct store_result {
     size_t maps_bytes;
 } store_result;
 
+/* A row passes through SQLite's memory up to twice: these leave room for that (DERMIS_E_USAGE past them). */
+#define STORE_RESULT_BYTES ((size_t)1 << 20)  /* of answer and maps together */
+#define STORE_NOTES_BYTES  ((size_t)32 << 10) /* the form's 2,600 characters, each an escape of JSON */
+
 /* Stores photograph and thumbnail (JPEG bytes) and the row; result->id is ignored and a new one
  * written to `id`. */
 dermis_status store_result_add(store *store, const store_result *result, const void *photo,
@@ -116,19 +123,20 @@ dermis_status store_result_photo(store *store, const char *id, bool thumb, int64
 dermis_status store_result_keep(store *store, const char *id, int64_t user, dermis_error *err);
 dermis_status store_result_share(store *store, const char *id, bool shared, dermis_error *err);
 dermis_status store_result_set_notes(store *store, const char *id, const char *notes, dermis_error *err);
-/* Row, then files; secure_delete overwrites the row, the WAL is truncated. */
+/* Row, then files; secure_delete overwrites the row, the WAL is truncated. DERMIS_E_IO with the row gone: a
+ * file could not be removed; the next clean start tries again. */
 dermis_status store_result_delete(store *store, const char *id, dermis_error *err);
 dermis_status store_result_delete_all(store *store, int64_t user, dermis_error *err);
 
 typedef struct store_filter {
     const char *top;    /* only this class's code; NULL: all */
-    const char *text;   /* contained in the notes, without regard to ASCII case; NULL: all */
+    const char *text;   /* contained in a value of the notes, without regard to ASCII case; NULL: all */
     int64_t now;
     unsigned offset, limit; /* limit 0: all */
 } store_filter;
 /* A user's kept and unexpired results, newest first (maps NULL); *total
  * (or NULL) is the number without offset and limit. The result that `each` sees lives until it
- * returns; `each` may not call the store. */
+ * returns. */
 dermis_status store_result_list(store *store, int64_t user, const store_filter *filter,
                                 bool (*each)(void *context, const store_result *result), void *context,
                                 unsigned *total, dermis_error *err);

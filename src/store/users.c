@@ -7,55 +7,26 @@
 #define MAX_TOKENS 20
 #define USER       "users.id, users.name, users.password, users.language, users.operator, users.keeps, users.created"
 
-static void copy_text(sqlite3_stmt *row, int column, char *out, size_t size)
+static dermis_status read_user(store *s, sqlite3_stmt *row, void *out, dermis_error *err)
 {
-    const char *text = (const char *)sqlite3_column_text(row, column);
-    snprintf(out, size, "%s", text ? text : "");
-}
-
-static void read_user(sqlite3_stmt *row, store_user *out)
-{
-    memset(out, 0, sizeof *out);
-    out->id = sqlite3_column_int64(row, 0);
-    copy_text(row, 1, out->name, sizeof out->name);
-    copy_text(row, 2, out->password, sizeof out->password);
-    copy_text(row, 3, out->language, sizeof out->language);
-    out->is_operator = sqlite3_column_int(row, 4) != 0;
-    out->keeps = sqlite3_column_int(row, 5) != 0;
-    out->created = sqlite3_column_int64(row, 6);
-}
-
-/* Steps to the one row of a user; resets. */
-static dermis_status one_user(store *s, sqlite3_stmt *ask, store_user *out, dermis_error *err)
-{
-    int code = sqlite3_step(ask);
-    dermis_status status = DERMIS_OK;
-    if (code == SQLITE_ROW)
-        read_user(ask, out);
-    else
-        status = code == SQLITE_DONE ? base_fail(err, DERMIS_E_NOT_FOUND, "there is no such account")
-                                     : store_fail(s, err);
-    sqlite3_reset(ask);
+    store_user user = {.id = sqlite3_column_int64(row, 0),
+                       .is_operator = sqlite3_column_int(row, 4) != 0,
+                       .keeps = sqlite3_column_int(row, 5) != 0,
+                       .created = sqlite3_column_int64(row, 6)};
+    store_copy_text(row, 1, user.name, sizeof user.name);
+    store_copy_text(row, 2, user.password, sizeof user.password);
+    store_copy_text(row, 3, user.language, sizeof user.language);
+    dermis_status status = store_row_read(s, err);
+    if (status == DERMIS_OK)
+        *(store_user *)out = user;
     return status;
 }
 
-static dermis_status failed(const dermis_error *err)
+static dermis_status check_password(const char *password, dermis_error *err)
 {
-    return err ? err->status : DERMIS_E_IO;
-}
-
-/* A change of one row: NOT_FOUND where there was none. */
-static dermis_status changed(store *s, sqlite3_stmt *change, const char *what, dermis_error *err)
-{
-    dermis_status status = store_done(s, change, err);
-    if (status == DERMIS_OK && sqlite3_changes(s->db) == 0)
-        return base_fail(err, DERMIS_E_NOT_FOUND, "there is no such %s", what);
-    return status;
-}
-
-static bool hash_fits(const char *password)
-{
-    return strlen(password) < sizeof((store_user *)0)->password;
+    return strlen(password) < sizeof((store_user *)0)->password
+               ? DERMIS_OK
+               : base_fail(err, DERMIS_E_USAGE, "the password's hash is too long");
 }
 
 /* ---- accounts ---- */
@@ -64,131 +35,75 @@ dermis_status store_user_add(store *s, const char *name, const char *password, b
                              int64_t *id, dermis_error *err)
 {
     size_t n = strlen(name);
-    if (!hash_fits(password))
-        return base_fail(err, DERMIS_E_USAGE, "the password's hash is too long");
+    dermis_status status = check_password(password, err);
+    if (status != DERMIS_OK)
+        return status;
     if (n < 3 || n >= STORE_NAME_BYTES)
         return base_fail(err, DERMIS_E_USAGE, "an account's name has 3 to %d bytes", STORE_NAME_BYTES - 1);
-    pthread_mutex_lock(&s->mutex);
-    dermis_error own;
-    err = err ? err : &own;
-    sqlite3_stmt *add = store_prepare(
-        s, "INSERT INTO users (name, password, operator, created) VALUES (?1, ?2, ?3, ?4)", err);
-    dermis_status status = add ? DERMIS_OK : failed(err);
-    if (add) {
-        sqlite3_bind_text(add, 1, name, -1, SQLITE_STATIC);
-        sqlite3_bind_text(add, 2, password, -1, SQLITE_STATIC);
-        sqlite3_bind_int(add, 3, is_operator);
-        sqlite3_bind_int64(add, 4, now);
-        status = store_done(s, add, err);
-        if (status == DERMIS_OK && id)
-            *id = sqlite3_last_insert_rowid(s->db);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){
+        .sql = "INSERT INTO users (name, password, operator, created) VALUES (?1, ?2, ?3, ?4)",
+        .values = {STORE_TEXT(name), STORE_TEXT(password), STORE_NUMBER(is_operator), STORE_NUMBER(now)},
+        .id = id}, err);
 }
 
 dermis_status store_user_by_name(store *s, const char *name, store_user *out, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *ask = store_prepare(s, "SELECT " USER " FROM users WHERE name = ?1", err);
-    dermis_status status = ask ? DERMIS_OK : failed(err);
-    if (ask) {
-        sqlite3_bind_text(ask, 1, name, -1, SQLITE_STATIC);
-        status = one_user(s, ask, out, err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "SELECT " USER " FROM users WHERE name = ?1",
+                                       .values = {STORE_TEXT(name)},
+                                       .row = read_user, .context = out, .none = "account"}, err);
 }
 
 dermis_status store_user_by_id(store *s, int64_t id, store_user *out, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *ask = store_prepare(s, "SELECT " USER " FROM users WHERE id = ?1", err);
-    dermis_status status = ask ? DERMIS_OK : failed(err);
-    if (ask) {
-        sqlite3_bind_int64(ask, 1, id);
-        status = one_user(s, ask, out, err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "SELECT " USER " FROM users WHERE id = ?1",
+                                       .values = {STORE_NUMBER(id)},
+                                       .row = read_user, .context = out, .none = "account"}, err);
 }
 
 dermis_status store_user_set_password(store *s, int64_t id, const char *password, dermis_error *err)
 {
-    if (!hash_fits(password))
-        return base_fail(err, DERMIS_E_USAGE, "the password's hash is too long");
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *set = store_prepare(s, "UPDATE users SET password = ?2 WHERE id = ?1", err);
-    dermis_status status = set ? DERMIS_OK : failed(err);
-    if (set) {
-        sqlite3_bind_int64(set, 1, id);
-        sqlite3_bind_text(set, 2, password, -1, SQLITE_STATIC);
-        status = changed(s, set, "account", err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    dermis_status status = check_password(password, err);
+    if (status != DERMIS_OK)
+        return status;
+    return store_run(s, &(store_query){.sql = "UPDATE users SET password = ?2 WHERE id = ?1",
+                                       .values = {STORE_NUMBER(id), STORE_TEXT(password)},
+                                       .none = "account"}, err);
 }
 
 dermis_status store_user_set_choices(store *s, int64_t id, const char *language, bool keeps, dermis_error *err)
 {
     if (strlen(language) >= sizeof((store_user *)0)->language)
         return base_fail(err, DERMIS_E_USAGE, "the language's name is too long");
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *set = store_prepare(s, "UPDATE users SET language = ?2, keeps = ?3 WHERE id = ?1", err);
-    dermis_status status = set ? DERMIS_OK : failed(err);
-    if (set) {
-        sqlite3_bind_int64(set, 1, id);
-        sqlite3_bind_text(set, 2, language, -1, SQLITE_STATIC);
-        sqlite3_bind_int(set, 3, keeps);
-        status = changed(s, set, "account", err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "UPDATE users SET language = ?2, keeps = ?3 WHERE id = ?1",
+                                       .values = {STORE_NUMBER(id), STORE_TEXT(language), STORE_NUMBER(keeps)},
+                                       .none = "account"}, err);
 }
 
 dermis_status store_user_delete(store *s, int64_t id, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
     /* sessions and tokens go with the account */
-    dermis_status status = store_delete_where(s, "SELECT file FROM results WHERE user = ?1",
-                                              "DELETE FROM results WHERE user = ?1", "DELETE FROM users WHERE id = ?1",
-                                              id, NULL, err);
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_delete_results(s, "SELECT file FROM results WHERE user = ?1", (store_value)STORE_NUMBER(id), NULL,
+                                &(store_query){.sql = "DELETE FROM users WHERE id = ?1",
+                                               .values = {STORE_NUMBER(id)}, .none = "account"}, NULL, err);
+}
+
+typedef struct user_list {
+    bool (*each)(void *context, const store_user *user);
+    void *context;
+} user_list;
+
+static dermis_status each_user(store *s, sqlite3_stmt *row, void *context, dermis_error *err)
+{
+    const user_list *list = context;
+    store_user user;
+    dermis_status status = read_user(s, row, &user, err);
+    return status || list->each(list->context, &user) ? status : STORE_ENOUGH;
 }
 
 dermis_status store_user_list(store *s, bool (*each)(void *, const store_user *), void *context, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *ask = store_prepare(s, "SELECT " USER " FROM users ORDER BY name", err);
-    dermis_status status = ask ? DERMIS_OK : failed(err);
-    int code = SQLITE_DONE;
-    while (ask && (code = sqlite3_step(ask)) == SQLITE_ROW) {
-        store_user user;
-        read_user(ask, &user);
-        if (!each(context, &user)) {
-            code = SQLITE_DONE;
-            break;
-        }
-    }
-    if (ask && code != SQLITE_DONE)
-        status = store_fail(s, err);
-    if (ask)
-        sqlite3_reset(ask);
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "SELECT " USER " FROM users ORDER BY name",
+                                       .row = each_user, .context = &(user_list){each, context}}, err);
 }
 
 /* ---- sessions ---- */
@@ -196,71 +111,31 @@ dermis_status store_user_list(store *s, bool (*each)(void *, const store_user *)
 dermis_status store_session_add(store *s, const uint8_t hash[STORE_HASH_BYTES], int64_t user, int64_t now,
                                 int64_t expires, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *add = store_prepare(s, "INSERT INTO sessions (hash, user, created, expires) VALUES (?1, ?2, ?3, ?4)",
-                                      err);
-    dermis_status status = add ? DERMIS_OK : failed(err);
-    if (add) {
-        sqlite3_bind_blob(add, 1, hash, STORE_HASH_BYTES, SQLITE_STATIC);
-        sqlite3_bind_int64(add, 2, user);
-        sqlite3_bind_int64(add, 3, now);
-        sqlite3_bind_int64(add, 4, expires);
-        status = store_done(s, add, err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){
+        .sql = "INSERT INTO sessions (hash, user, created, expires) VALUES (?1, ?2, ?3, ?4)",
+        .values = {STORE_BYTES(hash, STORE_HASH_BYTES), STORE_NUMBER(user), STORE_NUMBER(now),
+                   STORE_NUMBER(expires)}}, err);
 }
 
 dermis_status store_session_find(store *s, const uint8_t hash[STORE_HASH_BYTES], int64_t now, store_user *out,
                                  dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *ask = store_prepare(s, "SELECT " USER " FROM sessions JOIN users ON users.id = sessions.user"
-                                         " WHERE hash = ?1 AND expires > ?2", err);
-    dermis_status status = ask ? DERMIS_OK : failed(err);
-    if (ask) {
-        sqlite3_bind_blob(ask, 1, hash, STORE_HASH_BYTES, SQLITE_STATIC);
-        sqlite3_bind_int64(ask, 2, now);
-        status = one_user(s, ask, out, err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "SELECT " USER " FROM sessions JOIN users ON users.id = sessions.user"
+                                              " WHERE hash = ?1 AND expires > ?2",
+                                       .values = {STORE_BYTES(hash, STORE_HASH_BYTES), STORE_NUMBER(now)},
+                                       .row = read_user, .context = out, .none = "session"}, err);
 }
 
 dermis_status store_session_delete(store *s, const uint8_t hash[STORE_HASH_BYTES], dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *drop = store_prepare(s, "DELETE FROM sessions WHERE hash = ?1", err);
-    dermis_status status = drop ? DERMIS_OK : failed(err);
-    if (drop) {
-        sqlite3_bind_blob(drop, 1, hash, STORE_HASH_BYTES, SQLITE_STATIC);
-        status = changed(s, drop, "session", err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "DELETE FROM sessions WHERE hash = ?1",
+                                       .values = {STORE_BYTES(hash, STORE_HASH_BYTES)}, .none = "session"}, err);
 }
 
 dermis_status store_session_delete_all(store *s, int64_t user, const uint8_t *except, dermis_error *err)
 {
-    static const uint8_t none[STORE_HASH_BYTES];
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *drop = store_prepare(s, "DELETE FROM sessions WHERE user = ?1 AND hash <> ?2", err);
-    dermis_status status = drop ? DERMIS_OK : failed(err);
-    if (drop) {
-        sqlite3_bind_int64(drop, 1, user);
-        sqlite3_bind_blob(drop, 2, except ? except : none, STORE_HASH_BYTES, SQLITE_STATIC);
-        status = store_done(s, drop, err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "DELETE FROM sessions WHERE user = ?1 AND hash IS NOT ?2",
+                                       .values = {STORE_NUMBER(user), STORE_BYTES(except, STORE_HASH_BYTES)}}, err);
 }
 
 /* ---- tokens ---- */
@@ -268,110 +143,79 @@ dermis_status store_session_delete_all(store *s, int64_t user, const uint8_t *ex
 dermis_status store_token_add(store *s, const uint8_t hash[STORE_HASH_BYTES], int64_t user, const char *label,
                               int64_t now, int64_t *id, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
+    unsigned added = 0;
     if (strlen(label) >= sizeof((store_token *)0)->label)
         return base_fail(err, DERMIS_E_USAGE, "a token's label has at most 80 bytes");
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *add = store_prepare(
-        s, "INSERT INTO tokens (hash, user, label, created) SELECT ?1, ?2, ?3, ?4"
-           " WHERE (SELECT count(*) FROM tokens WHERE user = ?2) < ?5", err);
-    dermis_status status = add ? DERMIS_OK : failed(err);
-    if (add) {
-        sqlite3_bind_blob(add, 1, hash, STORE_HASH_BYTES, SQLITE_STATIC);
-        sqlite3_bind_int64(add, 2, user);
-        sqlite3_bind_text(add, 3, label, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(add, 4, now);
-        sqlite3_bind_int(add, 5, MAX_TOKENS);
-        status = store_done(s, add, err);
-        if (status == DERMIS_OK && sqlite3_changes(s->db) == 0)
-            status = base_fail(err, DERMIS_E_USAGE, "there are %d tokens already: revoke one first", MAX_TOKENS);
-        else if (status == DERMIS_OK && id)
-            *id = sqlite3_last_insert_rowid(s->db);
-    }
-    pthread_mutex_unlock(&s->mutex);
+    dermis_status status = store_run(s, &(store_query){
+        .sql = "INSERT INTO tokens (hash, user, label, created) SELECT ?1, ?2, ?3, ?4"
+               " WHERE (SELECT count(*) FROM tokens WHERE user = ?2) < ?5",
+        .values = {STORE_BYTES(hash, STORE_HASH_BYTES), STORE_NUMBER(user), STORE_TEXT(label), STORE_NUMBER(now),
+                   STORE_NUMBER(MAX_TOKENS)},
+        .changed = &added, .id = id}, err);
+    if (status == DERMIS_OK && added == 0)
+        return base_fail(err, DERMIS_E_USAGE, "there are %d tokens already: revoke one first", MAX_TOKENS);
     return status;
+}
+
+typedef struct found_token {
+    store_user user;
+    int64_t id, used;
+} found_token;
+
+static dermis_status read_found(store *s, sqlite3_stmt *row, void *context, dermis_error *err)
+{
+    found_token *found = context;
+    found->id = sqlite3_column_int64(row, 7);
+    found->used = sqlite3_column_int64(row, 8);
+    return read_user(s, row, &found->user, err);
 }
 
 dermis_status store_token_find(store *s, const uint8_t hash[STORE_HASH_BYTES], int64_t now, store_user *out,
                                int64_t *id, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *ask = store_prepare(s, "SELECT " USER ", tokens.id, tokens.used FROM tokens JOIN users"
-                                         " ON users.id = tokens.user WHERE hash = ?1", err);
-    dermis_status status = ask ? DERMIS_OK : failed(err);
-    int64_t found = 0, used = 0;
-    if (ask) {
-        sqlite3_bind_blob(ask, 1, hash, STORE_HASH_BYTES, SQLITE_STATIC);
-        int code = sqlite3_step(ask);
-        if (code == SQLITE_ROW) {
-            read_user(ask, out);
-            found = sqlite3_column_int64(ask, 7);
-            used = sqlite3_column_int64(ask, 8);
-        } else {
-            status = code == SQLITE_DONE ? base_fail(err, DERMIS_E_NOT_FOUND, "there is no such token")
-                                         : store_fail(s, err);
-        }
-        sqlite3_reset(ask);
-    }
+    found_token found;
     int64_t today = now - now % DAY_S;
-    sqlite3_stmt *note = status == DERMIS_OK && used != today
-                             ? store_prepare(s, "UPDATE tokens SET used = ?2 WHERE id = ?1", NULL)
-                             : NULL;
-    if (note) { /* a day that is not noted is no reason to refuse */
-        sqlite3_bind_int64(note, 1, found);
-        sqlite3_bind_int64(note, 2, today);
-        store_done(s, note, NULL);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    if (status == DERMIS_OK && id)
-        *id = found;
-    return status;
+    dermis_status status = store_run(s, &(store_query){
+        .sql = "SELECT " USER ", tokens.id, tokens.used FROM tokens JOIN users ON users.id = tokens.user"
+               " WHERE hash = ?1",
+        .values = {STORE_BYTES(hash, STORE_HASH_BYTES)}, .row = read_found, .context = &found, .none = "token"}, err);
+    if (status != DERMIS_OK)
+        return status;
+    if (found.used != today) /* a day that cannot be noted is no reason to refuse */
+        store_run(s, &(store_query){.sql = "UPDATE tokens SET used = ?2 WHERE id = ?1",
+                                    .values = {STORE_NUMBER(found.id), STORE_NUMBER(today)}}, NULL);
+    *out = found.user;
+    if (id)
+        *id = found.id;
+    return DERMIS_OK;
 }
 
 dermis_status store_token_delete(store *s, int64_t user, int64_t id, dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *drop = store_prepare(s, "DELETE FROM tokens WHERE user = ?1 AND id = ?2", err);
-    dermis_status status = drop ? DERMIS_OK : failed(err);
-    if (drop) {
-        sqlite3_bind_int64(drop, 1, user);
-        sqlite3_bind_int64(drop, 2, id);
-        status = changed(s, drop, "token", err);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "DELETE FROM tokens WHERE user = ?1 AND id = ?2",
+                                       .values = {STORE_NUMBER(user), STORE_NUMBER(id)}, .none = "token"}, err);
+}
+
+typedef struct token_list {
+    bool (*each)(void *context, const store_token *token);
+    void *context;
+} token_list;
+
+static dermis_status each_token(store *s, sqlite3_stmt *row, void *context, dermis_error *err)
+{
+    const token_list *list = context;
+    store_token token = {.id = sqlite3_column_int64(row, 0),
+                         .created = sqlite3_column_int64(row, 2),
+                         .used = sqlite3_column_int64(row, 3)};
+    store_copy_text(row, 1, token.label, sizeof token.label);
+    dermis_status status = store_row_read(s, err);
+    return status || list->each(list->context, &token) ? status : STORE_ENOUGH;
 }
 
 dermis_status store_token_list(store *s, int64_t user, bool (*each)(void *, const store_token *), void *context,
                                dermis_error *err)
 {
-    dermis_error own;
-    err = err ? err : &own;
-    pthread_mutex_lock(&s->mutex);
-    sqlite3_stmt *ask = store_prepare(s, "SELECT id, label, created, used FROM tokens WHERE user = ?1 ORDER BY id", err);
-    dermis_status status = ask ? DERMIS_OK : failed(err);
-    int code = SQLITE_DONE;
-    if (ask)
-        sqlite3_bind_int64(ask, 1, user);
-    while (ask && (code = sqlite3_step(ask)) == SQLITE_ROW) {
-        store_token token = {.id = sqlite3_column_int64(ask, 0),
-                             .created = sqlite3_column_int64(ask, 2),
-                             .used = sqlite3_column_int64(ask, 3)};
-        copy_text(ask, 1, token.label, sizeof token.label);
-        if (!each(context, &token)) {
-            code = SQLITE_DONE;
-            break;
-        }
-    }
-    if (ask && code != SQLITE_DONE)
-        status = store_fail(s, err);
-    if (ask)
-        sqlite3_reset(ask);
-    pthread_mutex_unlock(&s->mutex);
-    return status;
+    return store_run(s, &(store_query){.sql = "SELECT id, label, created, used FROM tokens WHERE user = ?1 ORDER BY id",
+                                       .values = {STORE_NUMBER(user)},
+                                       .row = each_token, .context = &(token_list){each, context}}, err);
 }

@@ -99,6 +99,7 @@ document.querySelectorAll('.frame').forEach(function (frame) { /* the map lies e
   const b = heat.getBoundingClientRect();
   if (['left', 'top', 'width', 'height'].some((k) => Math.abs(a[k] - b[k]) > 0.5)) fault('the map lies beside the photograph', heat);
 });
+document.querySelectorAll('.away, .hear').forEach((n) => { if (n.getBoundingClientRect().width > 2) fault('hidden, but takes room', n); });
 if (asked.targets) {
   document.querySelectorAll('button, .button, summary, select, textarea, input:not([type=hidden],[type=checkbox],[type=radio]), .top a, .bottom a, .entry').forEach(function (node) {
     if (!shows(node) || node.matches('.skip')) return;

@@ -84,6 +84,16 @@ class Browser:
     def run(self, script, *arguments):
         return self.call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
+    def scripts_off(self):
+        """From the next page on its scripts do not run; `run` and all that stands on it do not work either, `evaluate` does."""
+        self.cdp("Emulation.setScriptExecutionDisabled", value=True)
+
+    def evaluate(self, expression):
+        answer = self.cdp("Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(str(answer["exceptionDetails"]))
+        return answer["result"].get("value")
+
     def find(self, css):
         return self.call("POST", "/element", {"using": "css selector", "value": css})[ELEMENT]
 
@@ -91,7 +101,14 @@ class Browser:
         return [e[ELEMENT] for e in self.call("POST", "/elements", {"using": "css selector", "value": css})]
 
     def show(self, css):
-        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", css)
+        """Brings it into view and waits until it rests: a phone still scrolls to the field that was typed into."""
+        place, before = None, ()
+        while place != before:
+            before = place
+            place = self.run("""const n = document.querySelector(arguments[0]);
+                n.scrollIntoView({block: 'center', behavior: 'instant'});
+                const b = n.getBoundingClientRect(), v = visualViewport;
+                return [b.left, b.top, v.offsetLeft, v.offsetTop, v.scale];""", css)
 
     def click(self, css):
         self.show(css)

@@ -81,11 +81,12 @@ document.querySelectorAll('main *').forEach((n) => {
 });
 
 /* ---- room ---- */
-if (document.documentElement.scrollWidth > innerWidth) fault('sideways ' + document.documentElement.scrollWidth + ' > ' + innerWidth, document.title);
+const wide = document.documentElement.clientWidth; /* innerWidth grows with what sticks out on a phone */
+if (document.documentElement.scrollWidth > wide || innerWidth > wide) fault('sideways ' + document.documentElement.scrollWidth + ' > ' + wide, document.title);
 document.querySelectorAll('body *').forEach(function (node) {
   if (!shows(node) || node.closest('svg, .scroll, .finder, .away, .hear') || node.id === 'square') return;
   const box = node.getBoundingClientRect();
-  if (box.width && (box.right > innerWidth + 0.5 || (box.left < -0.5 && !node.matches('.skip')))) fault('beyond the edge', node);
+  if (box.width && (box.right > wide + 0.5 || (box.left < -0.5 && !node.matches('.skip')))) fault('beyond the edge', node);
   if (node.clientWidth && node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).display !== 'inline' && node.matches('p, li, a, button, summary, h1, h2, h3, label, dd, dt, td, th, span, figcaption, option, select')) fault('cut or overflowing', node);
 });
 document.querySelectorAll('img').forEach(function (image) {

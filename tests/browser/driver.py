@@ -174,6 +174,7 @@ class Browser:
                                                          for name, value in features.items()])
 
     def resize(self, width, height=900):
+        self.width = width
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
     def shot(self, path):
@@ -182,6 +183,9 @@ class Browser:
         self.cdp("Emulation.setDeviceMetricsOverride", width=size[0], height=max(size[1:]), deviceScaleFactor=1, mobile=size[0] < 600)
         path.write_bytes(base64.b64decode(self.call("GET", "/screenshot")))
         self.resize(*size[:2])
+
+    def offline(self, off):
+        self.call("POST", "/chromium/network_conditions", {"network_conditions": {"offline": off, "latency": 0, "throughput": 1 << 30}})
 
     def events(self):
         """Chromium's own events since the last call; whatever was asked of the network goes to `asked`."""

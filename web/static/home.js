@@ -417,7 +417,7 @@ document.addEventListener('DOMContentLoaded', function () {
     $('camera-wait').hidden = true;
     $('shoot').disabled = false;
     guide();
-    if (!dialog.contains(document.activeElement) || document.activeElement === dialog) $('shoot').focus();
+    if (document.activeElement.name !== 'facing') $('shoot').focus();
     try {
       const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((d) => d.kind === 'videoinput');
       $('facing').hidden = cameras.length < 2;

@@ -1,0 +1,320 @@
+"""Every page for every reader: narrow and wide, light and dark, both languages, by keyboard, on paper, when things go wrong.
+
+Usage: test_look.py BUILD_ROOT SOURCE_ROOT
+"""
+import base64
+import json
+import re
+
+from base import AUDIT, BUILD, PASSWORD, PHOTO, SHOTS, SOURCE, Pages, Service, main
+
+OTHER = PHOTO.with_name("PAT_842_1606_971.jpg")
+TEXTS = {language: json.loads((SOURCE / "web" / "texts" / f"{language}.json").read_text(encoding="utf-8")) for language in ("en", "vi")}
+# What a reader sees or hears of a page, a text each.
+SEEN = """const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) { if (walker.currentNode.parentElement.checkVisibility()) found.push(walker.currentNode.data.trim()); }
+    document.querySelectorAll('[aria-label], [alt], [title]').forEach((n) => ['aria-label', 'alt', 'title'].forEach((k) => found.push((n.getAttribute(k) || '').trim())));
+    return [document.title, ...found].filter((t) => t.length > 1);"""
+SAME = re.compile(r"dermis( [\d.]+)?|VI|EN|English|Tiếng Việt|Menu|[\W\d]+|melanoma|SHA-256|reader|dermis_lite0|CC-BY-4.0|.*PAD-UFES.*|[0-9a-f]{12} …|"
+                  r"(GET|POST) /\S*|[\d,.]+ (MB|ms|min)|p50 .* ms|left arm|spring|it itches", re.IGNORECASE)
+FOCUS = """const n = document.activeElement, s = getComputedStyle(n), b = n.getBoundingClientRect();
+    return {id: n.id || n.getAttribute('name') || n.textContent.trim(), tag: n.tagName, top: b.top + scrollY, style: s.outlineStyle, width: parseFloat(s.outlineWidth),
+        seen: b.bottom > 0 && b.top < innerHeight && b.right > 0 && b.left < innerWidth};"""
+
+
+class Look(Pages):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        made = cls.service.user("add", "reader", "--operator", password=PASSWORD + "\n")
+        assert made.returncode == 0, made.stderr
+        client = cls.service.client()
+        client.log_in("reader")
+        cls.client = client
+        cls.results = [client.upload(photo.read_bytes(), [("keep", "1"), ("crop", crop)]).headers["Location"]
+                       for photo, crop in ((PHOTO, ""), (OTHER, "1,7,136,136"), (PHOTO, "121,99,118,118"))]  # clear, between two, unsure
+        client.form(cls.results[0] + "notes", {"site": "left arm", "since": "spring", "age": "40", "symptoms": "it itches"}, cls.results[0])
+        cls.guest = cls.service.client().upload(PHOTO.read_bytes()).headers["Location"]
+
+    # ---- fitness of every page ----
+
+    def views(self, browser, name, seen):
+        """One page as it stands, at three widths, light and dark."""
+        browser.run("document.querySelectorAll('main details').forEach((d) => { d.open = true; })")
+        seen.setdefault(name, set()).update(browser.run(SEEN))
+        shots = ((320, "light"), (1280, "light")) if browser.language == "vi" else ((360, "dark"), (1280, "dark"))
+        for scheme in ("light", "dark"):
+            browser.media(prefers_color_scheme=scheme)
+            for width in (320, 360, 1280):
+                browser.resize(width)
+                self.fit(browser, f"{name} {scheme}")
+                if (width, scheme) in shots:
+                    browser.shot(SHOTS / f"all-{name}-{browser.language}-{width}-{scheme}.png")
+        browser.media()
+
+    def every_page(self, language):
+        browser, seen = self.browser(language, 360), {}
+        for name, path in (("home", "/"), ("about", "/about/"), ("login", "/login/"), ("signup", "/signup/"), ("logged-out", "/logout"),
+                           ("404", "/nothing"), ("guest", self.guest)):
+            browser.open(self.home + path)
+            self.views(browser, name, seen)
+        browser.resize(360)
+        self.choose(browser)
+        browser.wait("document.querySelector('#advice li')")
+        self.views(browser, "preview", seen)
+        self.log_in(browser, "reader")
+        ids = [url.split("/")[2] for url in self.results]
+        for name, path in (("home-user", "/"), ("result", self.results[0]), ("between", self.results[1]), ("unsure", self.results[2]),
+                           ("profile", "/profile/"),
+                           ("found-none", "/profile/?text=nowhere"), ("logout", "/logout"),
+                           ("compare", f"/profile/compare/?a={ids[0]}&b={ids[1]}"), ("status", "/status/")):
+            browser.open(self.home + path)
+            if name == "status":
+                browser.wait("document.querySelector('#memory path') && document.querySelector('#requests tr')")
+            self.views(browser, name, seen)
+        return seen
+
+    def test_every_page(self):
+        seen = {language: self.every_page(language) for language in ("en", "vi")}
+        for name, texts in seen["en"].items():
+            both = {text for text in texts & seen["vi"][name] if not SAME.fullmatch(text)}
+            self.assertEqual(both, set(), f"{name}: not translated")
+
+    def test_faults_are_found(self):
+        """The measuring itself: what is made wrong on a good page is named."""
+        browser = self.browser("en", 360)
+        for fault, script in (
+                ("text contrast", "document.querySelector('.lead').style.color = '#999'"),
+                ("text contrast", "document.querySelector('.lead').style.opacity = 0.5"),
+                ("no name", "document.querySelector('label[for=name]').remove()"),
+                ("no alt", "document.querySelector('main').append(document.createElement('img'))"),
+                ("a level is skipped", "document.querySelector('main').append(Object.assign(document.createElement('h3'), {textContent: 'x'}))"),
+                ("target of", "document.querySelector('form .button').style.minHeight = '20px'"),
+                ("sideways", "document.querySelector('h1').style.width = '400px'"),
+                ("cut or overflowing", "document.querySelector('h1').style.cssText = 'width: 40px; white-space: nowrap; overflow: hidden'"),
+                ("edge contrast", "document.getElementById('name').style.borderColor = '#ddd'"),
+                ("left-over", "document.querySelector('h1').textContent = '{count} kinds'")):
+            browser.open(self.home + ("/" if "lead" in script else "/login/"))
+            self.fit(browser, "before")
+            browser.run(script)
+            found = browser.run("return (function () { %s }).call(null, {targets: true})" % AUDIT)
+            self.assertTrue([f for f in found if f.startswith(fault)], f"{fault}: {found}")
+
+    # ---- keyboard ----
+
+    def tab(self, browser, wanted, order, most=40):
+        """Tab until `wanted` has the focus; on the way each place is seen, and further down than the last."""
+        for _ in range(most):
+            browser.press("Tab")
+            at = browser.run(FOCUS)
+            self.assertTrue(at["style"] != "none" and at["width"] >= 2, f"focus is not seen on {at}")
+            self.assertTrue(at["seen"], f"focus is outside of the window on {at}")
+            if order and at["tag"] != "BODY":
+                self.assertGreater(at["top"], order[-1]["top"] - 60, f"{at} after {order[-1]}")
+            order.append(at)
+            if at["id"] == wanted:
+                return at
+        self.fail(f"{wanted} is not reached: {[o['id'] for o in order]}")
+
+    def test_keyboard_alone(self):
+        browser = self.browser("en", 1280)
+        browser.resize(360, 800)
+        browser.open(self.home + "/")
+        order = []
+        browser.press("Tab")
+        self.assertTrue(browser.run("const b = document.activeElement.getBoundingClientRect(); return document.activeElement.matches('.skip') && b.left >= 0"))
+        self.tab(browser, "choose", order)
+        browser.events()
+        browser.cdp("Page.setInterceptFileChooserDialog", enabled=True)
+        browser.press("Enter")
+        asked = browser.wait(lambda: [e["params"]["backendNodeId"] for e in browser.events() if e["method"] == "Page.fileChooserOpened"])
+        browser.cdp("DOM.setFileInputFiles", backendNodeId=asked[0], files=[str(PHOTO)])
+        self.previewed(browser)
+        self.assertEqual(browser.run("return document.activeElement.tagName"), "H1")  # read out first
+        order = []
+        self.tab(browser, "square", order)
+        before = browser.run("return document.getElementById('square').style.cssText")
+        browser.press("-", "-", "Shift+ArrowRight", "ArrowUp")
+        self.assertNotEqual(browser.run("return document.getElementById('square').style.cssText"), before)
+        browser.wait("document.getElementById('square-said').textContent.includes('%')")
+        self.tab(browser, "smaller", order)
+        browser.press("Space")
+        self.tab(browser, "size", order)
+        browser.press("ArrowRight")
+        self.tab(browser, "whole", order)
+        browser.press("Space")
+        self.assertTrue(browser.run("return document.getElementById('square').hidden"))
+        browser.press("Space")
+        self.tab(browser, "look", order)
+        browser.press("Enter")
+        self.arrived(browser)
+
+        browser.press("Tab")
+        browser.press("Enter")  # past the header
+        order = []
+        self.tab(browser, "alpha", order)
+        browser.press("ArrowRight", "ArrowRight")
+        self.assertEqual(browser.run("return getComputedStyle(document.getElementById('heat')).opacity"), "0.6")
+        browser.press("Tab")
+        self.assertEqual(browser.run("return document.activeElement.tagName"), "SUMMARY")
+        browser.press("Space")
+        self.assertTrue(browser.run("return document.querySelector('.others').open"))
+        self.tab(browser, "class", order)
+        heat = browser.run("return document.getElementById('heat').src")
+        browser.press("ArrowDown")
+        browser.wait(lambda: browser.run("return document.getElementById('heat').src") != heat)
+        browser.wait("document.getElementById('heat-said').textContent")
+        self.tab(browser, "New picture", order)
+        browser.press("Enter")
+        browser.wait("location.pathname == '/'")
+
+    def test_menu_and_dialog_by_keyboard(self):
+        browser = self.browser("vi", 1280)
+        browser.resize(360, 800)
+        browser.open(self.home + "/about/")
+        self.tab(browser, TEXTS["vi"]["common"]["menu"], [])
+        browser.press("Enter")
+        browser.press("Tab")
+        self.assertEqual(browser.run("return document.activeElement.textContent"), TEXTS["vi"]["common"]["new_picture"])
+        browser.press("Enter")
+        browser.wait("location.pathname == '/'")
+        self.tab(browser, "take", [])
+        browser.press("Enter")
+        browser.wait("document.activeElement.id == 'shoot'")
+        browser.press("Escape")
+        browser.wait("!document.getElementById('camera').open && document.activeElement.id == 'take'")
+
+    # ---- what a reader asks for ----
+
+    def test_motion(self):
+        browser = self.browser()
+        browser.open(self.home + "/")
+        ask = "const s = getComputedStyle(document.querySelector('.spinner')); return [s.animationTimingFunction, s.animationDelay]"
+        self.assertEqual(browser.run(ask), ["linear", "0.3s"])
+        browser.media(prefers_reduced_motion="reduce")
+        self.assertEqual(browser.run(ask)[0], "steps(4)")
+        moving = browser.run("""return [...document.querySelectorAll('*')].filter((n) => { const s = getComputedStyle(n);
+            return s.transitionDuration !== '0s' || s.scrollBehavior === 'smooth'; }).length""")
+        self.assertEqual(moving, 0)
+
+    def test_connection_lost(self):
+        browser = self.browser("vi", 360)
+        self.choose(browser)
+        browser.offline(True)
+        browser.click("#look")
+        browser.wait("!document.getElementById('problem').hidden")
+        self.assertEqual(browser.text("#problem"), TEXTS["vi"]["home"]["offline"])
+        self.assertTrue(browser.run("return document.getElementById('picture').checkVisibility() && !document.getElementById('look').disabled"))
+        browser.shot(SHOTS / "offline-vi-360.png")
+        browser.offline(False)
+        self.send(browser)
+
+    # ---- paper ----
+
+    def printed(self, browser, name):
+        pdf = base64.b64decode(browser.cdp("Page.printToPDF", preferCSSPageSize=True, printBackground=False)["data"])
+        (SHOTS / f"{name}.pdf").write_bytes(pdf)
+        self.assertEqual(len(re.findall(rb"/Type\s*/Page\b", pdf)), 1, f"{name}: pages")
+        box = [float(v) for v in re.search(rb"/MediaBox\s*\[([^\]]+)\]", pdf).group(1).split()]
+        self.assertAlmostEqual(box[2], 595.3, delta=1.5)  # A4 in points
+        self.assertAlmostEqual(box[3], 841.9, delta=1.5)
+        return len(re.findall(rb"/Subtype\s*/Image", pdf))
+
+    def test_report(self):
+        long = {"site": "left arm, inside, " * 11, "since": "spring " * 28, "age": "40", "symptoms": "it itches in the evening; " * 38,
+                "medicines": "aspirin, " * 110}
+        full = self.client.upload(OTHER.read_bytes(), [("keep", "1"), ("crop", "1,7,136,136")]).headers["Location"]
+        self.assertEqual(self.client.form(full + "notes", long, full).status, 303)
+        for language in ("vi", "en"):
+            browser = self.browser(language)
+            self.log_in(browser, "reader")
+            for name, url in (("short", self.results[0]), ("unsure", self.results[2]), ("long", full)):
+                browser.open(self.home + url)
+                self.arrived(browser)
+                self.assertGreaterEqual(self.printed(browser, f"report-{name}-{language}"), 2)  # photograph, and with the map
+            browser.cdp("Emulation.setEmulatedMedia", media="print")
+            seen = browser.text("main")
+            self.assertIn(TEXTS[language]["server"]["report_title"], seen)
+            self.assertIn("it itches in the evening", seen)
+            self.assertNotIn(TEXTS[language]["result"]["delete_do"], seen)
+
+    # ---- errors ----
+
+    def submit(self, browser, path, fields, file=None):
+        """A form as a page without script would send it; file: (name, size)."""
+        browser.run("""const [path, fields, file] = arguments, form = document.createElement('form');
+            window.before = true;
+            form.method = 'post'; form.action = path; form.enctype = file ? 'multipart/form-data' : 'application/x-www-form-urlencoded';
+            Object.entries(fields).forEach(([name, value]) => form.append(Object.assign(document.createElement('input'), {name, value})));
+            if (file) {
+                const moved = new DataTransfer(), input = Object.assign(document.createElement('input'), {type: 'file', name: 'image'});
+                moved.items.add(new File([new Uint8Array(file[1]).fill(65)], file[0]));
+                input.files = moved.files;
+                form.append(input);
+            }
+            document.body.append(form);
+            form.submit();""", path, fields, file)
+        browser.wait("!window.before && document.readyState == 'complete'")
+
+    def error(self, browser, status, reason=None):
+        texts = TEXTS[browser.language]
+        self.assertEqual(browser.run("return performance.getEntriesByType('navigation')[0].responseStatus"), status)
+        self.assertEqual(browser.text(".code"), str(status))
+        self.assertEqual(browser.text("h1").lower(), (reason or texts["error"][f"s{status}"]["reason"]).lower())
+        self.assertTrue(browser.text(".lead"))
+        self.look(browser, f"error-{status}")
+
+    def test_errors(self):
+        limited = Service(BUILD, "--rate-limit", 1).__enter__()
+        self.addCleanup(limited.__exit__, None, None, None)
+        for language, width in (("vi", 360), ("en", 1280)):
+            browser = self.browser(language, width)
+            browser.open(self.home + "/")
+            csrf = browser.run("return document.querySelector('[name=csrf]').value")
+            browser.open(self.home + "/nothing")
+            self.error(browser, 404)
+            browser.open(self.home + "/upload/")
+            self.error(browser, 405)
+            browser.open(self.home + self.guest + "heat.png?class=99")
+            self.error(browser, 400)
+            self.submit(browser, "/upload/", {"csrf": csrf}, ("letter.txt", 5000))
+            self.error(browser, 415)
+            self.submit(browser, "/upload/", {"csrf": csrf}, ("large.jpg", 7 << 20))  # refused while it still sends
+            self.error(browser, 413)
+            self.submit(browser, "/logout", {"csrf": "A" * len(csrf)})
+            self.error(browser, 403)
+            self.log_in(browser, "reader")
+            self.submit(browser, "/profile/delete", {"csrf": csrf, "id": self.results[0].split("/")[2]})  # replayed: the guest's of before
+            self.error(browser, 403)
+            browser.open(self.home + self.results[0])
+            self.arrived(browser)  # nothing happened to it
+        home, self.home = self.home, f"http://127.0.0.1:{limited.port}"
+        browser = self.browser("en", 360)
+        browser.open(self.home + "/")
+        csrf = browser.run("return document.querySelector('[name=csrf]').value")
+        for _ in range(3):
+            self.submit(browser, "/upload/", {"csrf": csrf}, ("letter.txt", 5000))
+        self.error(browser, 429)
+        self.quiet(browser)
+        browser.asked.clear()
+        self.home = home
+        browser.open(self.home + "/")
+
+    # ---- the operator's page ----
+
+    def test_status(self):
+        browser = self.browser("vi", 360)
+        self.log_in(browser, "reader")
+        browser.open(self.home + "/status/")
+        line = "return document.querySelector('#memory .rss') && document.querySelector('#memory .rss').getAttribute('d')"
+        first = browser.wait(lambda: browser.run(line))
+        self.assertEqual(self.service.client().upload(PHOTO.read_bytes()).status, 303)
+        browser.wait(lambda: browser.run(line) != first)  # it lives
+        browser.wait("[...document.querySelectorAll('#requests td')].some((n) => n.textContent == 'POST /upload/')")
+        self.assertRegex(browser.text("#numbers"), r"\d,\d MB")
+        self.assertGreater(len(browser.all("#latency rect")), 0)
+        self.look(browser, "status")
+
+
+if __name__ == "__main__":
+    main()

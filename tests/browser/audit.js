@@ -41,7 +41,7 @@ while (walker.nextNode()) {
   seen.add(node);
   const style = getComputedStyle(node);
   check(node, node instanceof SVGElement ? style.fill : style.color, 'text', 4.5);
-  if (parseFloat(style.fontSize) < 12) fault('text of ' + style.fontSize, node);
+  if (parseFloat(style.fontSize) < 12 || (node.matches('svg text') && node.getBoundingClientRect().height < 11)) fault('text of ' + style.fontSize, node);
 }
 document.querySelectorAll('input:not([type=hidden],[type=checkbox],[type=radio],[type=range],[type=file]), select, textarea').forEach(function (node) {
   if (!shows(node)) return;

@@ -5,6 +5,7 @@ Usage: test_look.py BUILD_ROOT SOURCE_ROOT
 import base64
 import json
 import re
+import time
 
 from base import AUDIT, BUILD, PASSWORD, PHOTO, SHOTS, SOURCE, Pages, Service, main
 
@@ -35,22 +36,23 @@ class Look(Pages):
                        for photo, crop in ((PHOTO, ""), (OTHER, "1,7,136,136"), (PHOTO, "121,99,118,118"))]  # clear, between two, unsure
         client.form(cls.results[0] + "notes", {"site": "left arm", "since": "spring", "age": "40", "symptoms": "it itches"}, cls.results[0])
         cls.guest = cls.service.client().upload(PHOTO.read_bytes()).headers["Location"]
+        cls.short = Service(BUILD, "--rate-limit", 1, "--retention", 60).__enter__()  # keeps little, allows little
+        cls.addClassCleanup(cls.short.__exit__, None, None, None)
+        cls.expiring = cls.short.client().upload(PHOTO.read_bytes()).headers["Location"]
+        cls.since = time.monotonic()
 
     # ---- fitness of every page ----
 
     def views(self, browser, name, seen):
-        """One page as it stands, at three widths, light and dark."""
+        """One page as it stands, all of it unfolded, narrow and wide; the English one by night, the Vietnamese one by day."""
         browser.run("document.querySelectorAll('main details').forEach((d) => { d.open = true; })")
         seen.setdefault(name, set()).update(browser.run(SEEN))
-        shots = ((320, "light"), (1280, "light")) if browser.language == "vi" else ((360, "dark"), (1280, "dark"))
-        for scheme in ("light", "dark"):
-            browser.media(prefers_color_scheme=scheme)
-            for width in (320, 360, 1280):
-                browser.resize(width)
-                self.fit(browser, f"{name} {scheme}")
-                if (width, scheme) in shots:
-                    browser.shot(SHOTS / f"all-{name}-{browser.language}-{width}-{scheme}.png")
-        browser.media()
+        scheme = "dark" if browser.language == "en" else "light"
+        browser.media(prefers_color_scheme=scheme)
+        for width in (320, 1280):
+            browser.resize(width)
+            self.fit(browser, f"{name} {scheme}")
+            browser.shot(SHOTS / f"all-{name}-{browser.language}-{width}-{scheme}.png")
 
     def every_page(self, language):
         browser, seen = self.browser(language, 360), {}
@@ -265,8 +267,6 @@ class Look(Pages):
         self.look(browser, f"error-{status}")
 
     def test_errors(self):
-        limited = Service(BUILD, "--rate-limit", 1).__enter__()
-        self.addCleanup(limited.__exit__, None, None, None)
         for language, width in (("vi", 360), ("en", 1280)):
             browser = self.browser(language, width)
             browser.open(self.home + "/")
@@ -288,17 +288,25 @@ class Look(Pages):
             self.error(browser, 403)
             browser.open(self.home + self.results[0])
             self.arrived(browser)  # nothing happened to it
-        home, self.home = self.home, f"http://127.0.0.1:{limited.port}"
+
+    def test_too_many(self):
+        self.home = f"http://127.0.0.1:{self.short.port}"
         browser = self.browser("en", 360)
         browser.open(self.home + "/")
         csrf = browser.run("return document.querySelector('[name=csrf]').value")
         for _ in range(3):
             self.submit(browser, "/upload/", {"csrf": csrf}, ("letter.txt", 5000))
         self.error(browser, 429)
-        self.quiet(browser)
-        browser.asked.clear()
-        self.home = home
-        browser.open(self.home + "/")
+
+    def test_zz_expired(self):
+        """The last: a guest's result of the beginning is gone after its minute, page, pictures and files."""
+        self.home = f"http://127.0.0.1:{self.short.port}"
+        browser = self.browser("vi", 360)
+        time.sleep(max(0.0, 61 - (time.monotonic() - self.since)))
+        browser.open(self.home + self.expiring)
+        self.error(browser, 404)
+        self.assertEqual(self.short.client().get(self.expiring + "photo.jpg").status, 404)
+        self.assertTrue(self.short.wait(lambda: not [p for p in self.short.data.rglob("*") if p.is_file() and p.read_bytes()[:2] == b"\xff\xd8"], 40))
 
     # ---- the operator's page ----
 
@@ -310,6 +318,8 @@ class Look(Pages):
         first = browser.wait(lambda: browser.run(line))
         self.assertEqual(self.service.client().upload(PHOTO.read_bytes()).status, 303)
         browser.wait(lambda: browser.run(line) != first)  # it lives
+        self.assertIn("L", browser.run(line))  # and is a line
+        self.assertGreater(browser.run("return document.querySelector('#memory .rss').getBoundingClientRect().width"), 5)
         browser.wait("[...document.querySelectorAll('#requests td')].some((n) => n.textContent == 'POST /upload/')")
         self.assertRegex(browser.text("#numbers"), r"\d,\d MB")
         self.assertGreater(len(browser.all("#latency rect")), 0)

@@ -35,7 +35,9 @@ class Job(Pages):
         browser.press("-", "-", "-", "ArrowRight")
         result = self.send(browser)
         self.result(browser)
-        browser.open(self.home + "/signup/?next=" + result)
+        browser.follow(".after a.main")  # "log in and keep it"
+        self.look(browser, "login")
+        browser.follow("main a[href^='/signup/']")
         self.look(browser, "signup")
         browser.type("#name", name)
         browser.type("#password", PASSWORD)

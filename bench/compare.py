@@ -17,55 +17,35 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 
 from report import Table, machine
+from tools import ROOT, WORK, converted, need_build, newer, venv
 
-ROOT = Path(__file__).resolve().parent.parent
-WORK = ROOT / "build" / "bench"
-VENV = WORK / "venv"
 PEERS = ("onnxruntime", "openvino", "litert")
 
 
-def ensure_venv():
-    """Runs the rest inside the venv that holds the peers."""
-    if os.environ.get("DERMIS_BENCH_VENV"):
-        python = Path(os.environ["DERMIS_BENCH_VENV"]) / "bin" / "python"
-    else:
-        python = VENV / "bin" / "python"
-        if not python.exists():
-            print("Installing the peers into", VENV, file=sys.stderr)
-            subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-            subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(ROOT / "bench/requirements.txt")],
-                           check=True)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])
+def peers_python():
+    """The Python that has the peers."""
+    own = os.environ.get("DERMIS_BENCH_VENV")
+    return Path(own) / "bin" / "python" if own else venv(WORK / "venv", "-r", ROOT / "bench/requirements.txt")
 
 
-def newer(target, source):
-    return target.exists() and target.stat().st_mtime >= source.stat().st_mtime
-
-
-def prepare(model, weight_type):
+def prepare(python, model, weight_type):
     """Converts once for each engine; returns engine: path."""
-    WORK.mkdir(parents=True, exist_ok=True)
     files = {
-        "dermis": WORK / f"{model.stem}.{weight_type}.gguf",
+        "dermis": converted(model, weight_type),
         "onnxruntime": WORK / f"{model.stem}.onnx",
         "litert": WORK / f"{model.stem}.tflite",
     }
     files["openvino"] = files["onnxruntime"]
-    if not newer(files["dermis"], model):
-        subprocess.run([str(ROOT / "build/dermis"), "convert", str(model), str(files["dermis"]), "--type", weight_type],
-                       check=True)
     if not newer(files["onnxruntime"], model) or not newer(files["litert"], model):
-        subprocess.run([sys.executable, str(ROOT / "bench/export.py"), str(model), str(files["onnxruntime"]),
+        subprocess.run([python, str(ROOT / "bench/export.py"), str(model), str(files["onnxruntime"]),
                         str(files["litert"])], check=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     return files
 
 
-def measure(engine, path, threads, repeat, cpu):
+def measure(python, engine, path, threads, repeat, cpu):
     """One round: {'p50', 'min', 'load_ms', 'peak_rss_bytes'}."""
     environment = dict(os.environ)
     if engine == "dermis":
@@ -74,7 +54,7 @@ def measure(engine, path, threads, repeat, cpu):
         if cpu:
             command += ["--cpu", cpu]
     else:
-        command = [sys.executable, str(ROOT / "bench/peer.py"), engine, str(path), str(threads), str(repeat)]
+        command = [str(python), str(ROOT / "bench/peer.py"), engine, str(path), str(threads), str(repeat)]
         if cpu:
             environment["ONEDNN_MAX_CPU_ISA"] = cpu.upper()
     out = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
@@ -94,13 +74,14 @@ def main():
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--write", metavar="NAME", help="put the table between NAME's markers in docs/performance.md")
     options = parser.parse_args()
-    ensure_venv()
+    need_build(ROOT / "build")
+    python = peers_python()
 
     peers = [p for p in options.peers.split(",") if p]
     if options.cpu:
         peers = [p for p in peers if p == "openvino"]
     engines = ["dermis", *peers]
-    files = prepare(options.model, options.type)
+    files = prepare(python, options.model, options.type)
     print(f"{options.model.name}, {machine()}; {options.rounds} rounds of {options.repeat}"
           + (f"; held to {options.cpu}" if options.cpu else "") + "\n")
     table = Table(options.write)
@@ -110,7 +91,7 @@ def main():
         rounds = {engine: [] for engine in engines}
         for _ in range(options.rounds):
             for engine in engines:
-                rounds[engine].append(measure(engine, files[engine], threads, options.repeat, options.cpu))
+                rounds[engine].append(measure(python, engine, files[engine], threads, options.repeat, options.cpu))
         base = None
         for engine in engines:
             median = statistics.median(r["p50"] for r in rounds[engine])

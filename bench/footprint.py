@@ -12,14 +12,13 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from report import Table
+from tools import ROOT, WORK, need_build
 
-ROOT = Path(__file__).resolve().parent.parent
-PHOTO = ROOT / "build" / "bench" / "12mp.jpg"
+PHOTO = WORK / "12mp.jpg"
 
 
 def make_photo():
@@ -45,6 +44,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--write", metavar="NAME", help="put the table between NAME's markers in docs/performance.md")
     options = parser.parse_args()
+    need_build(ROOT / "build")
     table = Table(options.write)
     if not PHOTO.exists():
         make_photo()

@@ -22,11 +22,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (info.orientation < 1 || info.orientation > 8 || info.width == 0 || info.height == 0)
         abort();
-    image_to_tensor(data, size, &limits, NULL, 24, 20, 3, tensor, NULL, NULL);
-    if ((info.width ^ info.height) & 1) { /* half of the inputs also enlarge, and draw */
-        image_to_tensor(data, size, &limits, NULL, 1, 480, 1, tensor, NULL, NULL);
+    image_decode(data, size, &limits, NULL, &(image_tensor){24, 20, 3, tensor}, NULL, 0, NULL, NULL);
+    if ((info.width ^ info.height) & 1) { /* half of the inputs also enlarge, copy and draw */
+        image_decode(data, size, &limits, NULL, &(image_tensor){1, 480, 1, tensor}, NULL, 0, NULL, NULL);
         FILE *out = fopen("/dev/null", "w");
         if (out) {
+            image_copy copies[2] = {{.max_side = 40, .quality = 80, .out = out}, {.max_side = 7, .quality = 80, .out = out}};
+            image_crop crop = {info.width / 3, info.height / 4, (info.width + 1) / 2, (info.height + 1) / 2};
+            image_decode(data, size, &limits, &crop, &(image_tensor){24, 20, 3, tensor}, copies, 2, NULL, NULL);
             image_overlay(data, size, &limits, map, 2, 2, IMAGE_JET, 0.4f,
                           info.width & 2 ? IMAGE_ENCODE_PNG : IMAGE_ENCODE_JPEG, out, NULL);
             fclose(out);

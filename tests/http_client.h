@@ -34,7 +34,9 @@ typedef struct fixture {
     http_server *server;
     atomic_uint accepted, handled, done, sent; /* sent: done with a status */
     atomic_uint_fast64_t answer_bytes;         /* of the last that was done */
-    atomic_int last_refused;
+    atomic_int last_refused, last_status;
+    char *late; /* what is said to those whose body is late */
+    size_t late_bytes;
     pthread_mutex_t mutex;
     pthread_cond_t more;
     http_request *parked[MAX_PARKED]; /* of /park and /thread, oldest first */
@@ -95,6 +97,7 @@ static int on_accept(void *context, http_request *r)
     fixture *f = context;
     atomic_fetch_add(&f->accepted, 1);
     http_request_set_data(r, f);
+    http_request_set_late(r, f->late, f->late_bytes);
     return strcmp(http_request_path(r), "/refused") == 0 ? 401 : 0;
 }
 
@@ -151,8 +154,10 @@ static void on_done(void *context, http_request *r)
 {
     fixture *f = context;
     uint64_t bytes = 0;
-    if (http_request_status(r, &bytes))
+    int status = http_request_status(r, &bytes);
+    if (status)
         atomic_fetch_add(&f->sent, 1);
+    atomic_store(&f->last_status, status);
     atomic_store(&f->answer_bytes, bytes);
     if (http_request_data(r) != f && http_request_data(r))
         abort();
@@ -173,6 +178,12 @@ static void start(fixture *f, const http_options *options)
     memset(f, 0, sizeof *f);
     pthread_mutex_init(&f->mutex, NULL);
     pthread_cond_init(&f->more, NULL);
+    http_answer late;
+    http_answer_init(&late, 408, "text/plain");
+    late.fixed = "late";
+    late.size = 4;
+    assert_true(http_answer_header(&late, "X-Own", "1"));
+    assert_non_null(f->late = http_answer_bytes(&late, &f->late_bytes));
     o.context = f;
     o.accept = on_accept;
     o.handle = on_handle;
@@ -240,6 +251,7 @@ static void end(fixture *f)
     assert_int_equal(counts.body_memory_bytes, 0);
     assert_int_equal(counts.body_file_bytes, 0);
     http_server_stop(f->server);
+    base_free(f->late);
     assert_true(f->done >= f->handled);
     base_memory_read(&memory);
     assert_int_equal(memory.live_bytes[BASE_TAG_HTTP], 0);
@@ -262,17 +274,26 @@ typedef struct answer {
     bool close;
 } answer;
 
-static void join(client *c, fixture *f)
+static int connect_to(const fixture *f) /* -1: refused */
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(http_server_port(f->server))};
     struct timeval limit = {.tv_sec = READ_LIMIT_S};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void join(client *c, const fixture *f)
+{
     c->have = 0;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    c->fd = connect_to(f);
     assert_true(c->fd >= 0);
-    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
 }
 
 static void leave(client *c)

@@ -31,7 +31,7 @@ int main(int argc, char **argv)
             base_file_read(argv[i], (size_t)1 << 30, BASE_TAG_IMAGE, &data, &size, &err);
         for (int round = 0; status == DERMIS_OK && round < (timing ? 5 : 1); round++) {
             double begin = base_now_ms();
-            status = image_to_tensor(data, size, NULL, NULL, w, h, channels, tensor, &info, &err);
+            status = image_decode(data, size, NULL, NULL, &(image_tensor){w, h, channels, tensor}, NULL, 0, &info, &err);
             double took = base_now_ms() - begin;
             best = took < best ? took : best;
         }
@@ -40,7 +40,7 @@ int main(int argc, char **argv)
         if (timing) {
             printf("%s: %s %ux%u, %.2f ms, estimate %zu, resident peak %zu bytes\n", argv[i],
                    base_status_name(status), info.width, info.height, best,
-                   image_tensor_memory(&info, NULL, w, h, channels), base_rss_peak_bytes());
+                   image_decode_memory(&info, NULL, &(image_tensor){w, h, channels, NULL}, NULL, 0), base_rss_peak_bytes());
         } else {
             putchar((int)status);
             for (size_t j = 0; j < n; j++)

@@ -219,13 +219,13 @@ static void model_changed(void **state)
     size_t size;
     dermis_error err;
     assert_int_equal(base_file_read(photo_file, 1 << 24, BASE_TAG_CLI, &data, &size, &err), DERMIS_OK);
-    assert_int_equal(dermis_session_load(s, data, size, NULL, NULL, &err), DERMIS_OK);
+    assert_int_equal(dermis_session_load(s, data, size, NULL, NULL, 0, NULL, &err), DERMIS_OK);
     usleep(20000); /* a tick of the file's clock */
     FILE *f = fopen(path, "ab");
     assert_non_null(f);
     fputc(0, f);
     fclose(f);
-    assert_int_equal(dermis_session_load(s, data, size, NULL, NULL, &err), DERMIS_E_MODEL_CHANGED);
+    assert_int_equal(dermis_session_load(s, data, size, NULL, NULL, 0, NULL, &err), DERMIS_E_MODEL_CHANGED);
     base_free(data);
     close_both(m, s);
 }

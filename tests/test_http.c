@@ -163,9 +163,22 @@ static void test_cut_short(void **state)
     assert_int_equal(f.handled, 0);
     assert_int_equal(f.done, 1);
     assert_int_equal(f.sent, 0);
+    for (int i = 0; i < 60; i++) { /* before it is a request; the end comes with the last bytes */
+        join(&c, &f);
+        say(&c, "GET / HTT");
+        leave(&c);
+    }
+    WAIT_UNTIL(counts_of(&f).connections == 0); /* well before its deadline */
+    /* one that has said all and only closed its side gets its answer */
     join(&c, &f);
-    say(&c, "GET / HTT"); /* before it is a request */
-    WAIT_UNTIL(counts_of(&f).connections == 1);
+    say(&c, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+    shutdown(c.fd, SHUT_WR);
+    WAIT_UNTIL(parked_of(&f) == 1);
+    usleep(700000);
+    reply_text(parked_take(&f), 200, "at last");
+    answer a;
+    hear(&c, &a);
+    assert_string_equal(a.text, "at last");
     leave(&c);
     WAIT_UNTIL(counts_of(&f).connections == 0);
     join(&c, &f);
@@ -173,8 +186,361 @@ static void test_cut_short(void **state)
     usleep(20000);
     leave(&c);
     WAIT_UNTIL(counts_of(&f).connections == 0);
-    assert_int_equal(f.accepted, 1);
+    assert_int_equal(f.accepted, 2);
     end(&f);
+}
+
+/* ---- limits of bodies ---- */
+
+static void say_body(client *c, size_t size) /* size bytes; stops where the server closes */
+{
+    static char bytes[1 << 16];
+    for (size_t n; size; size -= n) {
+        n = size < sizeof bytes ? size : sizeof bytes;
+        if (!say_bytes(c, bytes, n))
+            return;
+    }
+}
+
+static void test_too_long(void **state)
+{
+    (void)state;
+    fixture f;
+    http_options o;
+    client c;
+    answer a;
+    options_of(&o);
+    o.body_bytes = 1000;
+    o.drain_bytes = 200000;
+    start(&f, &o);
+    /* drained, answered, and the connection goes on */
+    join(&c, &f);
+    say(&c, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 150000\r\n\r\n");
+    say_body(&c, 150000);
+    hear(&c, &a);
+    assert_int_equal(a.status, 413);
+    assert_false(a.close);
+    say(&c, "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n");
+    say_body(&c, 1000);
+    hear(&c, &a);
+    assert_int_equal(a.status, 200);
+    leave(&c);
+    /* of unknown length: found out on the way */
+    join(&c, &f);
+    say(&c, "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n");
+    say_body(&c, 0x2000);
+    say(&c, "\r\n0\r\n\r\n");
+    hear(&c, &a);
+    assert_int_equal(a.status, 413);
+    leave(&c);
+    /* longer than what is drained: answered at once and closed */
+    join(&c, &f);
+    say(&c, "POST /d HTTP/1.1\r\nHost: h\r\nContent-Length: 200001\r\n\r\n");
+    hear(&c, &a);
+    assert_int_equal(a.status, 413);
+    assert_true(a.close);
+    expect_closed(&c);
+    leave(&c);
+    /* of unknown length and without end: cut */
+    join(&c, &f);
+    say(&c, "POST /e HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n7fffffff\r\n");
+    say_body(&c, 8 << 20);
+    expect_closed(&c);
+    leave(&c);
+    WAIT_UNTIL(counts_of(&f).requests == 0);
+    assert_int_equal(counts_of(&f).body_memory_bytes, 0);
+    end(&f);
+}
+
+/* Past the memory for bodies they go to unnamed files, whole. */
+static void test_spill(void **state)
+{
+    (void)state;
+    enum { SIZE = 300000, MANY = 4 };
+    static char body[SIZE];
+    char folder[] = "/tmp/dermis-http-XXXXXX", head[120], text[120];
+    fixture f;
+    http_options o;
+    client c[MANY];
+    answer a;
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < SIZE; i++)
+        body[i] = (char)(i * 31 + i / 255);
+    options_of(&o);
+    o.bodies_bytes = SIZE * 2;
+    o.spill_folder = folder;
+    start(&f, &o);
+    for (int i = 0; i < MANY; i++) { /* all but the last byte: none is complete */
+        join(&c[i], &f);
+        if (i == 1) /* one whose length is not known grows in memory, then moves to a file */
+            snprintf(head, sizeof head, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", SIZE);
+        else
+            snprintf(head, sizeof head, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", SIZE);
+        say(&c[i], head);
+        say_bytes(&c[i], body, SIZE - 1);
+        WAIT_UNTIL(counts_of(&f).body_memory_bytes + counts_of(&f).body_file_bytes >= (size_t)(i + 1) * (SIZE - 1));
+        assert_true(counts_of(&f).body_memory_bytes <= o.bodies_bytes);
+    }
+    assert_true(counts_of(&f).body_file_bytes >= (size_t)2 * (SIZE - 1));
+    assert_int_equal(rmdir(folder), 0); /* nothing has a name there */
+    snprintf(text, sizeof text, "POST / q=- host=h size=%d sum=%u secure=0", SIZE, sum_of(body, SIZE));
+    for (int i = 0; i < MANY; i++) {
+        say_bytes(&c[i], body + SIZE - 1, 1);
+        if (i == 1)
+            say(&c[i], "\r\n0\r\n\r\n");
+        hear(&c[i], &a);
+        assert_string_equal(a.text, text);
+        leave(&c[i]);
+    }
+    /* no memory left and no folder any more: refused, not lost */
+    o.bodies_bytes = 10;
+    end(&f);
+    start(&f, &o);
+    expect(&f, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 12\r\n\r\nhello, world", 503, "refused 503");
+    end(&f);
+}
+
+/* ---- deadlines ---- */
+
+static void test_late(void **state)
+{
+    (void)state;
+    fixture f;
+    http_options o;
+    client late, trickling, parked, header, in_time;
+    answer a;
+    options_of(&o);
+    o.request_s = 1;
+    o.header_s = 1;
+    start(&f, &o);
+    join(&header, &f);
+    say(&header, "GET / HTTP/1.1\r\nHost: h\r\nX-Hal");
+    join(&parked, &f);
+    say(&parked, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+    WAIT_UNTIL(parked_of(&f) == 1);
+    join(&in_time, &f);
+    say(&in_time, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab");
+    hear(&in_time, &a);
+    assert_int_equal(a.status, 200); /* and is told nothing more */
+    join(&late, &f);
+    say(&late, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhello");
+    join(&trickling, &f);
+    say(&trickling, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n");
+    for (int i = 0; i < 14; i++) {
+        say(&trickling, "x");
+        usleep(100000);
+    }
+    hear(&trickling, &a);
+    assert_int_equal(a.status, 408);
+    hear(&late, &a);
+    assert_int_equal(a.status, 408);
+    assert_string_equal(a.text, "late");
+    assert_non_null(strcasestr(a.headers, "\r\nX-Own: 1\r\n"));
+    assert_true(a.close);
+    expect_closed(&late);
+    say(&late, "late"); /* the rest of it makes no request */
+    leave(&late);
+    leave(&trickling);
+    expect_closed(&header);
+    leave(&header);
+    expect_closed(&parked); /* complete: it is cut without a word */
+    WAIT_UNTIL(counts_of(&f).cut == 4);
+    reply_text(parked_take(&f), 200, "nobody hears it");
+    leave(&parked);
+    WAIT_UNTIL(f.done == 4); /* the header's was none */
+    assert_int_equal(f.handled, 2);
+    assert_int_equal(f.sent, 3); /* in time, and two that were told */
+    leave(&in_time);
+    end(&f);
+}
+
+/* All places are taken by those who ask nothing, or hardly: others get in before these end by themselves. */
+static void test_crowded(void **state)
+{
+    (void)state;
+    enum { PLACES = 8 };
+    fixture f;
+    http_options o;
+    client c[PLACES], quick, parked;
+    answer a;
+    options_of(&o);
+    o.connections = PLACES;
+    o.crowded_s = 1;
+    start(&f, &o);
+    join(&parked, &f);
+    say(&parked, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+    for (int i = 1; i < PLACES; i++) {
+        join(&c[i], &f);
+        if (i % 3 == 1)
+            say(&c[i], "GET /a HTTP/1.1\r\nHost: h\r\n"); /* its headers do not end */
+        else if (i % 3 == 2)
+            say(&c[i], "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhello");
+    }
+    WAIT_UNTIL(counts_of(&f).connections == PLACES && parked_of(&f) == 1);
+    double began = base_now_ms();
+    join(&quick, &f); /* in the system's backlog */
+    say(&quick, "GET /quick HTTP/1.1\r\nHost: h\r\n\r\n");
+    hear(&quick, &a);
+    assert_int_equal(a.status, 200);
+    assert_true(base_now_ms() - began < 5000); /* headers alone have 30 s */
+    for (int i = 1; i < PLACES; i++)
+        if (i % 3 == 2) {
+            hear(&c[i], &a);
+            assert_int_equal(a.status, 408);
+        }
+    reply_text(parked_take(&f), 200, "at last"); /* it has asked: it stays */
+    hear(&parked, &a);
+    assert_string_equal(a.text, "at last");
+    for (int i = 1; i < PLACES; i++)
+        leave(&c[i]);
+    leave(&quick);
+    leave(&parked);
+    end(&f);
+}
+
+/* ---- parked requests ---- */
+
+static void test_gone(void **state)
+{
+    (void)state;
+    fixture f;
+    http_options o;
+    client c;
+    options_of(&o);
+    start(&f, &o);
+    join(&c, &f);
+    say(&c, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+    WAIT_UNTIL(parked_of(&f) == 1);
+    http_request *r = parked_take(&f);
+    assert_false(http_request_gone(r));
+    leave(&c);
+    WAIT_UNTIL(http_request_gone(r));
+    reply_text(r, 200, "nobody hears it");
+    WAIT_UNTIL(f.done == 1);
+    end(&f);
+}
+
+/* Replies race with the parking of their requests, and with clients that leave. */
+static void test_races(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 16, ROUNDS = 40 };
+    fixture f;
+    http_options o;
+    client c[CLIENTS];
+    answer a;
+    unsigned answered = 0;
+    options_of(&o);
+    start(&f, &o);
+    start_threads(&f);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < CLIENTS; i++) {
+            join(&c[i], &f);
+            say(&c[i], "POST /thread HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+        }
+        for (int i = 0; i < CLIENTS; i++) {
+            if ((round + i) % 3) {
+                hear(&c[i], &a);
+                assert_int_equal(a.status, 200);
+                answered++;
+            }
+            leave(&c[i]);
+        }
+    }
+    WAIT_UNTIL(f.done == f.accepted && counts_of(&f).connections == 0);
+    assert_true(f.sent >= answered);
+    end(&f);
+}
+
+/* ---- what is malformed ---- */
+
+static void test_malformed(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {
+        "GET /a/../b HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /a/%2e%2e/b HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /%ff HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h\r\nHost: other\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nAuthorization: a\r\nAuthorization: b\r\nContent-Length: 0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\nContent-Type: b/a\r\nContent-Length: 0\r\n\r\n",
+    };
+    fixture f;
+    http_options o;
+    client c;
+    answer a;
+    options_of(&o);
+    start(&f, &o);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        f.last_refused = 0;
+        expect(&f, refused[i], 400, NULL);
+        assert_int_equal(f.last_refused, 400);
+    }
+    /* two lengths, or a length and chunks: whatever the answer, what follows is not taken for a request */
+    static const char *const smuggled[] = {
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 40\r\n\r\nabcGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: "
+        "h\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc",
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof smuggled / sizeof *smuggled; i++) {
+        f.handled = 0;
+        join(&c, &f);
+        say(&c, smuggled[i]);
+        shutdown(c.fd, SHUT_WR);
+        hear(&c, &a);
+        assert_true(a.status == 400 || a.status == 413 || a.status == 0);
+        leave(&c);
+        WAIT_UNTIL(counts_of(&f).connections == 0);
+        assert_true(f.handled <= 1);
+    }
+    /* headers past a connection's memory */
+    static char flood[100000];
+    memset(flood, 'y', sizeof flood - 1);
+    join(&c, &f);
+    say(&c, "GET / HTTP/1.1\r\nHost: h\r\nX: ");
+    say(&c, flood);
+    hear(&c, &a);
+    assert_true(a.status == 431 || a.status == 0);
+    leave(&c);
+    end(&f);
+}
+
+/* ---- the end ---- */
+
+/* Nothing begun is lost, nothing new is taken; the listening socket is the event thread's to the last. */
+static void test_drain(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        fixture f;
+        http_options o;
+        client kept, waiting;
+        answer a;
+        options_of(&o);
+        start(&f, &o);
+        join(&kept, &f);
+        say(&kept, "GET /kept HTTP/1.1\r\nHost: h\r\n\r\n");
+        hear(&kept, &a);
+        join(&waiting, &f);
+        say(&waiting, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
+        WAIT_UNTIL(parked_of(&f) == 1);
+        assert_false(http_server_drain(f.server, 20)); /* one is not answered yet */
+        assert_int_equal(connect_to(&f), -1);
+        reply_text(parked_take(&f), 200, "at last");
+        hear(&waiting, &a);
+        assert_string_equal(a.text, "at last");
+        assert_true(a.close); /* as every answer from now on */
+        assert_true(http_server_drain(f.server, 5000));
+        leave(&kept);
+        leave(&waiting);
+        end(&f);
+    }
 }
 
 int main(void)
@@ -183,6 +549,11 @@ int main(void)
         cmocka_unit_test(test_keep_alive),      cmocka_unit_test(test_pipelined),
         cmocka_unit_test(test_single_bytes),    cmocka_unit_test(test_chunked),
         cmocka_unit_test(test_head_and_expect), cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_too_long),        cmocka_unit_test(test_spill),
+        cmocka_unit_test(test_late),            cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_crowded),
+        cmocka_unit_test(test_races),           cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_drain),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,7 +59,7 @@ static void test_golden(void **state)
         float *tensor = base_calloc(BASE_TAG_BASE, n, sizeof *tensor);
         dermis_error err = {0};
         dermis_status status =
-            image_to_tensor(data, data_size, NULL, NULL, w, h, channels, tensor, NULL, &err);
+            image_decode(data, data_size, NULL, NULL, &(image_tensor){w, h, channels, tensor}, NULL, 0, NULL, &err);
         if (status != DERMIS_OK) {
             print_error("%s: %s\n", line, err.text);
             bad++;
@@ -195,8 +195,7 @@ static float *pixels_of(const uint8_t *data, size_t size, image_info *info)
 {
     assert_int_equal(DERMIS_OK, image_probe(data, size, NULL, info, NULL));
     float *out = base_calloc(BASE_TAG_BASE, (size_t)info->width * info->height * 3, sizeof *out);
-    assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, NULL, info->width, info->height, 3, out,
-                                                NULL, NULL));
+    assert_int_equal(DERMIS_OK, image_decode(data, size, NULL, NULL, &(image_tensor){info->width, info->height, 3, out}, NULL, 0, NULL, NULL));
     return out;
 }
 
@@ -333,7 +332,7 @@ static void for_golden(void (*each)(const char *name, const uint8_t *data, size_
         uint8_t *data = load(entry->d_name, &size);
         if (image_probe(data, size, NULL, &info, NULL) == DERMIS_OK) {
             float *whole = base_calloc(BASE_TAG_BASE, (size_t)info.width * info.height * 3, sizeof *whole);
-            if (image_to_tensor(data, size, NULL, NULL, info.width, info.height, 3, whole, NULL, NULL) == DERMIS_OK) {
+            if (image_decode(data, size, NULL, NULL, &(image_tensor){info.width, info.height, 3, whole}, NULL, 0, NULL, NULL) == DERMIS_OK) {
                 each(entry->d_name, data, size, &info);
                 seen++;
             }
@@ -358,7 +357,7 @@ static void check_part(const char *name, const uint8_t *data, size_t size, const
         crop.x = next_random() % (info->width - crop.width + 1);
         crop.y = next_random() % (info->height - crop.height + 1);
         float *part = base_calloc(BASE_TAG_BASE, (size_t)crop.width * crop.height * 3, sizeof *part);
-        assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, &crop, crop.width, crop.height, 3, part, NULL, NULL));
+        assert_int_equal(DERMIS_OK, image_decode(data, size, NULL, &crop, &(image_tensor){crop.width, crop.height, 3, part}, NULL, 0, NULL, NULL));
         for (uint32_t y = 0; y < crop.height; y++)
             if (memcmp(part + (size_t)y * crop.width * 3, whole + ((size_t)(crop.y + y) * info->width + crop.x) * 3,
                        crop.width * 3 * sizeof *part) != 0)
@@ -381,17 +380,17 @@ static void check_part(const char *name, const uint8_t *data, size_t size, const
         image_writer_free(w);
         fclose(out);
         float a[13 * 11 * 3], b[13 * 11 * 3];
-        assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, &crop, 13, 11, 3, a, NULL, NULL));
-        assert_int_equal(DERMIS_OK, image_to_tensor((uint8_t *)png, png_size, NULL, NULL, 13, 11, 3, b, NULL, NULL));
+        assert_int_equal(DERMIS_OK, image_decode(data, size, NULL, &crop, &(image_tensor){13, 11, 3, a}, NULL, 0, NULL, NULL));
+        assert_int_equal(DERMIS_OK, image_decode((uint8_t *)png, png_size, NULL, NULL, &(image_tensor){13, 11, 3, b}, NULL, 0, NULL, NULL));
         assert_memory_equal(a, b, sizeof a);
         base_free(row);
         free(png);
     }
     image_crop outside = {info->width, 0, 1, 1}, wide = {0, 0, info->width + 1, 1}, huge = {UINT32_MAX, 1, UINT32_MAX, 1};
     float pixel[3];
-    assert_int_equal(DERMIS_E_USAGE, image_to_tensor(data, size, NULL, &outside, 1, 1, 3, pixel, NULL, NULL));
-    assert_int_equal(DERMIS_E_USAGE, image_to_tensor(data, size, NULL, &wide, 1, 1, 3, pixel, NULL, NULL));
-    assert_int_equal(DERMIS_E_USAGE, image_to_tensor(data, size, NULL, &huge, 1, 1, 3, pixel, NULL, NULL));
+    assert_int_equal(DERMIS_E_USAGE, image_decode(data, size, NULL, &outside, &(image_tensor){1, 1, 3, pixel}, NULL, 0, NULL, NULL));
+    assert_int_equal(DERMIS_E_USAGE, image_decode(data, size, NULL, &wide, &(image_tensor){1, 1, 3, pixel}, NULL, 0, NULL, NULL));
+    assert_int_equal(DERMIS_E_USAGE, image_decode(data, size, NULL, &huge, &(image_tensor){1, 1, 3, pixel}, NULL, 0, NULL, NULL));
     base_free(whole);
 }
 
@@ -401,40 +400,58 @@ static void test_parts(void **state)
     for_golden(check_part);
 }
 
-/* Upright, reduced as the tensor is, near the pixels that were written, and nothing else of the file. */
-static void check_photo(const char *name, const uint8_t *data, size_t size, const image_info *info)
+static double brightness(const float *rgb)
 {
-    char *jpeg = NULL;
-    size_t jpeg_size = 0;
-    uint32_t w, h, side = info->width > 24 ? 24 : 0;
-    FILE *out = open_memstream(&jpeg, &jpeg_size);
-    assert_int_equal(DERMIS_OK, image_photo(data, size, NULL, NULL, side, 95, out, &w, &h, NULL));
-    fclose(out);
+    return .299 * rgb[0] + .587 * rgb[1] + .114 * rgb[2];
+}
+
+/* A copy holds nothing of the file but its pixels, and these are near to `expected`. */
+static void check_copy(const char *name, const image_copy *copy, const uint8_t *jpeg, size_t jpeg_size,
+                       const float *expected)
+{
+    static const char *const metadata[] = {"Exif", "ICC_PROFILE", "http://ns.adobe.com", "Photoshop"};
     image_info written;
-    float *got = pixels_of((uint8_t *)jpeg, jpeg_size, &written);
+    float *got = pixels_of(jpeg, jpeg_size, &written);
     assert_int_equal(IMAGE_JPEG, written.format);
     assert_int_equal(1, written.orientation);
     assert_false(written.progressive);
-    assert_int_equal(w, written.width);
-    assert_int_equal(h, written.height);
-    if (side)
-        assert_int_equal(w > h ? w : h, info->width > 24 || info->height > 24 ? 24 : w > h ? w : h);
-    static const char *const metadata[] = {"Exif", "ICC_PROFILE", "http://ns.adobe.com", "Photoshop"};
+    assert_int_equal(copy->width, written.width);
+    assert_int_equal(copy->height, written.height);
     for (size_t i = 0; i < sizeof metadata / sizeof *metadata; i++)
         assert_null(memmem(jpeg, jpeg_size, metadata[i], strlen(metadata[i])));
-    float *expected = base_calloc(BASE_TAG_BASE, (size_t)w * h * 3, sizeof *expected);
-    assert_int_equal(DERMIS_OK, image_to_tensor(data, size, NULL, NULL, w, h, 3, expected, NULL, NULL));
     double sum = 0; /* brightness: chroma is halved, and these pictures are noise */
-    for (size_t i = 0; i < (size_t)w * h; i++) {
-        double a = .299 * got[3 * i] + .587 * got[3 * i + 1] + .114 * got[3 * i + 2];
-        double b = .299 * expected[3 * i] + .587 * expected[3 * i + 1] + .114 * expected[3 * i + 2];
-        sum += fabs(a - b);
-    }
-    if (sum / (w * h) > 8)
-        fail_msg("%s: brightness differs by %.1f on average", name, sum / (w * h));
-    base_free(expected);
+    size_t pixels = (size_t)copy->width * copy->height;
+    for (size_t i = 0; i < pixels; i++)
+        sum += fabs(brightness(got + 3 * i) - brightness(expected + 3 * i));
+    if (sum / pixels > 8)
+        fail_msg("%s: brightness differs by %.1f on average", name, sum / pixels);
     base_free(got);
-    free(jpeg);
+}
+
+/* One decoding gives the tensor that it gives alone, and copies upright and reduced as the tensor is. */
+static void check_photo(const char *name, const uint8_t *data, size_t size, const image_info *info)
+{
+    char *jpeg[2] = {NULL};
+    size_t jpeg_size[2] = {0};
+    static float alone[12 * 10 * 3], together[12 * 10 * 3];
+    image_copy copies[2] = {{.max_side = info->width > 24 ? 24 : 0, .quality = 95}, {.max_side = 16, .quality = 95}};
+    for (int i = 0; i < 2; i++)
+        copies[i].out = open_memstream(&jpeg[i], &jpeg_size[i]);
+    assert_int_equal(DERMIS_OK, image_decode(data, size, NULL, NULL, &(image_tensor){12, 10, 3, alone}, NULL, 0, NULL, NULL));
+    assert_int_equal(DERMIS_OK, image_decode(data, size, NULL, NULL, &(image_tensor){12, 10, 3, together}, copies, 2, NULL, NULL));
+    assert_memory_equal(alone, together, sizeof alone);
+    uint32_t longest = info->width > info->height ? info->width : info->height;
+    for (int i = 0; i < 2; i++) {
+        uint32_t w = copies[i].width, h = copies[i].height, side = copies[i].max_side;
+        fclose(copies[i].out);
+        longest = side && side < longest ? side : longest;
+        assert_int_equal(longest, w > h ? w : h);
+        float *expected = base_calloc(BASE_TAG_BASE, (size_t)w * h * 3, sizeof *expected);
+        assert_int_equal(DERMIS_OK, image_decode(data, size, NULL, NULL, &(image_tensor){w, h, 3, expected}, NULL, 0, NULL, NULL));
+        check_copy(name, &copies[i], (uint8_t *)jpeg[i], jpeg_size[i], expected);
+        base_free(expected);
+        free(jpeg[i]);
+    }
 }
 
 static void test_photos(void **state)

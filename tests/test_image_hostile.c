@@ -35,7 +35,7 @@ static dermis_status decode(const uint8_t *data, size_t size, const image_limits
     memcpy(copy, data, size);
     base_memory before, after;
     base_memory_read(&before);
-    dermis_status status = image_to_tensor(copy, size, limits, NULL, W, H, 3, tensor, NULL, err);
+    dermis_status status = image_decode(copy, size, limits, NULL, &(image_tensor){W, H, 3, tensor}, NULL, 0, NULL, err);
     base_memory_read(&after);
     assert_int_equal(before.live_bytes[BASE_TAG_IMAGE], after.live_bytes[BASE_TAG_IMAGE]);
     free(copy);

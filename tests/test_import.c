@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "import/codes.h"
 #include "import/import.h"
 
 #include <math.h>
@@ -103,6 +104,36 @@ static void test_good(void **state)
         check_folded(model_get_graph(m));
         model_close(m);
     }
+}
+
+/* Scores without a last activation become probabilities, unless they are wanted as they are. */
+static void test_answers(void **state)
+{
+    static const struct {
+        const char *name;
+        import_answer answer;
+        int32_t kind; /* of the last activation; -1: none */
+    } tries[] = {
+        {"scores.keras", IMPORT_ANSWER_AUTO, CODE_ACT_SOFTMAX},     {"scores.keras", IMPORT_ANSWER_SOFTMAX, CODE_ACT_SOFTMAX},
+        {"scores.keras", IMPORT_ANSWER_SIGMOID, CODE_ACT_SIGMOID},  {"scores.keras", IMPORT_ANSWER_AS_IS, -1},
+        {"score.keras", IMPORT_ANSWER_AUTO, CODE_ACT_SIGMOID},      {"score.keras", IMPORT_ANSWER_AS_IS, -1},
+        {"good.keras", IMPORT_ANSWER_AS_IS, CODE_ACT_SOFTMAX},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
+        model *m = open_good(tries[i].name, (import_options){.answer = tries[i].answer});
+        const model_graph *g = model_get_graph(m);
+        const model_node *last = &g->nodes[g->node_count - 1];
+        if (tries[i].kind < 0) {
+            assert_int_equal(last->op, MODEL_CONV);
+        } else {
+            assert_int_equal(last->op, MODEL_ACTIVATION);
+            assert_int_equal(last->at.activation.kind, tries[i].kind);
+            assert_int_equal(g->node_count, 6);
+        }
+        model_close(m);
+    }
+    check_wrong("good.keras", (import_options){.answer = IMPORT_ANSWER_SIGMOID}, DERMIS_E_USAGE, "has an activation already");
 }
 
 static void test_options(void **state)
@@ -250,7 +281,8 @@ static void test_no_memory(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),          cmocka_unit_test(test_options),
+        cmocka_unit_test(test_good),          cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_options),
         cmocka_unit_test(test_warning),       cmocka_unit_test(test_wrong),
         cmocka_unit_test(test_wrong_options), cmocka_unit_test(test_no_memory),
     };

@@ -1,5 +1,6 @@
 /* test_server.c - parts of the server that stand by themselves: templates, the embedded pages, stored
  * maps, limits, the budget for photographs, rules of names and passwords. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -281,12 +282,87 @@ static void test_routes(void **state)
             assert_true(server_routes[i].flags & (ROUTE_POSTED | ROUTE_API));
 }
 
+/* ---- what JSON takes ---- */
+
+static size_t json_now, json_most;
+
+static void *count_alloc(size_t size)
+{
+    void *p = malloc(size);
+    json_now += p ? malloc_usable_size(p) + 16 : 0;
+    json_most = json_now > json_most ? json_now : json_most;
+    return p;
+}
+
+static void count_free(void *p)
+{
+    json_now -= p ? malloc_usable_size(p) + 16 : 0;
+    free(p);
+}
+
+/* The bound holds for texts of every kind, and is no more than some times what is taken. */
+static void check_json(const char *text)
+{
+    size_t bound = v2_json_bytes(text, strlen(text));
+    json_now = json_most = 0;
+    json_set_alloc_funcs(count_alloc, count_free);
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    if (strlen(text) < 200 && !root)
+        fail_msg("not JSON: %s", text);
+    json_decref(root);
+    json_set_alloc_funcs(malloc, free);
+    assert_int_equal(json_now, 0);
+    if (json_most > bound + 4096)
+        fail_msg("%.60s: %zu bytes, more than the bound of %zu", text, json_most, bound);
+    if (bound > 8 * json_most + 4096)
+        fail_msg("%.60s: %zu bytes, a bound of %zu lets far less in than there is room for", text, json_most, bound);
+}
+
+static char *repeated(const char *before, const char *part, size_t count, const char *after)
+{
+    char *text = malloc(strlen(before) + strlen(part) * count + strlen(after) + 1), *at = text;
+    at = stpcpy(at, before);
+    for (size_t i = 0; i < count; i++)
+        at = stpcpy(at, part);
+    strcpy(at, after);
+    return text;
+}
+
+static void test_json_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *before, *part, *after;
+    } shapes[] = {
+        {"[0", ",1", "]"},          {"[0", ",-12.3456789e-3", "]"}, {"[[]", ",[]", "]"},      {"[[1]", ",[1]", "]"},
+        {"[{}", ",{}", "]"},        {"[\"\"", ",\"a\"", "]"},       {"[\"", "QUJD", "\"]"}, {"[\"", "\\u00e9", "\"]"},
+        {"[\"", "\\\"", "\"]"}, {"[true", ",null", "]"},        {"[{\"a\":1}", ",{\"a\":{\"b\":[1,2]}}", "]"},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t count = 0; count <= 100000; count = count ? count * 10 : 1) {
+            char *text = repeated(shapes[i].before, shapes[i].part, count, shapes[i].after);
+            check_json(text);
+            free(text);
+        }
+    char many[200000] = "{\"k\":0", *at = many + strlen(many); /* an object of many keys */
+    for (int i = 0; i < 10000; i++)
+        at += sprintf(at, ",\"k%d\":%d", i, i);
+    strcpy(at, "}");
+    check_json(many);
+    char *deep = repeated("", "[", 33, "");
+    assert_int_equal(v2_json_bytes(deep, 32), v2_json_bytes(deep, 31) + v2_json_bytes(deep, 1));
+    assert_int_equal(v2_json_bytes(deep, 33), SIZE_MAX);
+    free(deep);
+    assert_int_not_equal(v2_json_bytes("\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"", 40), SIZE_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_template), cmocka_unit_test(test_pages),  cmocka_unit_test(test_texts),
         cmocka_unit_test(test_maps),     cmocka_unit_test(test_rate),   cmocka_unit_test(test_tries),
         cmocka_unit_test(test_budget),   cmocka_unit_test(test_rules),  cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_json_bytes),
     };
     if (sodium_init() < 0)
         return 1;

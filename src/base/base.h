@@ -148,6 +148,9 @@ void base_map_guard_install(void);
 dermis_status base_file_read(const char *path, size_t limit, base_tag tag, uint8_t **data,
                              size_t *size, dermis_error *err);
 
+/* A file of mode 0600 in `folder` that has no name and goes with its descriptor; -1: errno says why. */
+int base_unnamed_file(const char *folder);
+
 /* An output file that appears whole or not at all: temporary name, fsync, rename. A symbolic link
  * stays and what it points to is replaced; what is not a regular file (a folder, /dev/null) is
  * refused. */

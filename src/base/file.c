@@ -1,4 +1,4 @@
-/* file.c - mapped files, whole files, and output files that appear whole or not at all. */
+/* file.c - mapped files, whole files, unnamed ones, and output files that appear whole or not at all. */
 #include "base/base.h"
 
 #include <dirent.h>
@@ -279,6 +279,19 @@ dermis_status base_out_commit(base_out *out, dermis_error *err)
         unlink(out->temporary);
     out_release(out);
     return status;
+}
+
+int base_unnamed_file(const char *folder)
+{
+    char path[PATH_MAX];
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        return fd;
+    snprintf(path, sizeof path, "%s/unnamed-XXXXXX", folder); /* a file system without them */
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    return fd;
 }
 
 void base_out_abort(base_out *out)

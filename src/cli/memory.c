@@ -57,7 +57,7 @@ size_t cli_memory_sample_photo(const dermis_model *model)
                                      0,    0xff, 0xda, 0,    12,   3,    1,    0,    2,    0,
                                      3,    0,    0,    63,   0};
     dermis_photo photo;
-    if (dermis_model_probe(model, header, sizeof header, NULL, &photo, NULL) != DERMIS_OK)
+    if (dermis_model_probe(model, header, sizeof header, NULL, NULL, 0, &photo, NULL) != DERMIS_OK)
         return SAMPLE_BYTES;
     return SAMPLE_BYTES + photo.memory_bytes;
 }

@@ -300,7 +300,7 @@ static dermis_status one_photo(predict *p, const char *photo, dermis_error *err)
     if (status != DERMIS_OK)
         return status;
     at[0] = base_now_ms();
-    status = dermis_session_load(p->session, data, size, &p->crop, &about, err);
+    status = dermis_session_load(p->session, data, size, &p->crop, NULL, 0, &about, err);
     if (status != DERMIS_OK) {
         /* the model's own errors name it already */
         if (status != DERMIS_E_MODEL_CHANGED)

@@ -21,6 +21,8 @@ static const char usage[] =
     "  --classes FILE|a,b,c    class names: a file of lines, a JSON list or card, or names\n"
     "  --preprocess HOW        what the model's owner did to pictures outside the model:\n"
     "                          none, 0..1, -1..1, caffe, torch (default none)\n"
+    "  --answer HOW            of a last layer without activation: auto (softmax; of one\n"
+    "                          answer sigmoid), softmax, sigmoid, as-is (scores; default auto)\n"
     "  --input-size HxW        for models with free size, e.g. 300x300\n"
     "  --name NAME             of the model (default: as its file says)\n"
     "  --license TEXT          kept in the file (default: as the card of --classes says)\n"
@@ -116,6 +118,17 @@ static bool parse_number(const char *text, uint64_t least, uint64_t most, uint64
     return true;
 }
 
+static bool parse_answer(const char *text, import_answer *out)
+{
+    static const char *const names[] = {"auto", "softmax", "sigmoid", "as-is"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *out = (import_answer)i;
+            return true;
+        }
+    return false;
+}
+
 static bool parse_size(const char *text, uint32_t *h, uint32_t *w)
 {
     unsigned a, b;
@@ -143,11 +156,12 @@ static void print_summary(const import_summary *s, const import_options *o)
 
 int main(int argc, char **argv)
 {
-    enum { TYPE = 1, CLASSES, PREPROCESS, SIZE, NAME, LICENSE, MEMORY, TIME, QUIET, HELP };
+    enum { TYPE = 1, CLASSES, PREPROCESS, ANSWER, SIZE, NAME, LICENSE, MEMORY, TIME, QUIET, HELP };
     static const struct option options[] = {
         {"type", required_argument, NULL, TYPE},
         {"classes", required_argument, NULL, CLASSES},
         {"preprocess", required_argument, NULL, PREPROCESS},
+        {"answer", required_argument, NULL, ANSWER},
         {"input-size", required_argument, NULL, SIZE},
         {"name", required_argument, NULL, NAME},
         {"license", required_argument, NULL, LICENSE},
@@ -173,6 +187,9 @@ int main(int argc, char **argv)
             break;
         case PREPROCESS:
             o.preprocess = optarg;
+            break;
+        case ANSWER:
+            good = parse_answer(optarg, &o.answer);
             break;
         case SIZE:
             good = parse_size(optarg, &o.input_h, &o.input_w);

@@ -113,13 +113,30 @@ typedef struct dermis_crop {
 /* Header only; memory_bytes is the decoder's, without the resize. */
 DERMIS_API dermis_status dermis_photo_probe(const void *data, size_t size, dermis_photo *out,
                                             dermis_error *err);
-/* Header only; memory_bytes is what dermis_session_load will take for a session of this model. */
+/* A photograph to keep: written anew as baseline JPEG, upright, reduced, without any metadata. */
+typedef struct dermis_copy {
+    uint32_t max_side;      /* of the longer side, pixels; never enlarged; 0: as it is */
+    int quality;            /* 1..100 */
+    FILE *out;              /* on failure what stands there is to be thrown away */
+    uint32_t width, height; /* filled: what was written */
+} dermis_copy;
+#define DERMIS_MAX_COPIES 4
+
+/* Header only; memory_bytes is what dermis_session_load with these copies will take for a session of
+ * this model (NULL: for the copies alone). */
 DERMIS_API dermis_status dermis_model_probe(const dermis_model *model, const void *data, size_t size,
-                                            const dermis_crop *crop, dermis_photo *out, dermis_error *err);
+                                            const dermis_crop *crop, const dermis_copy *copies, unsigned count,
+                                            dermis_photo *out, dermis_error *err);
 /* Decodes into the session's input tensor; bytes as Pillow gives after exif_transpose,
- * convert('RGB'), crop and resize(LANCZOS). `crop` NULL: the whole; `photo` may be NULL. */
+ * convert('RGB'), crop and resize(LANCZOS). `crop` NULL: the whole; `photo` may be NULL. In the same
+ * pass it writes `count` copies (at most DERMIS_MAX_COPIES), each made from the one before it. */
 DERMIS_API dermis_status dermis_session_load(dermis_session *session, const void *data, size_t size,
-                                             const dermis_crop *crop, dermis_photo *photo, dermis_error *err);
+                                             const dermis_crop *crop, dermis_copy *copies, unsigned count,
+                                             dermis_photo *photo, dermis_error *err);
+/* The copies alone; memory_bytes: what that may take, 0: the limit of dermis_photo_limits. */
+DERMIS_API dermis_status dermis_photo_write(const void *data, size_t size, const dermis_crop *crop,
+                                            dermis_copy *copies, unsigned count, size_t memory_bytes,
+                                            dermis_error *err);
 /* The input tensor itself, float32 [height][width][channels] 0..255: read it after load, or fill it
  * in load's place. Runs keep it whole. */
 DERMIS_API float *dermis_session_input(dermis_session *session);
@@ -167,21 +184,6 @@ DERMIS_API dermis_status dermis_overlay_write(const void *data, size_t size, con
  * width, height: 1..4096 pixels. */
 DERMIS_API dermis_status dermis_heat_write(const dermis_map *map, const char *colormap, uint32_t width,
                                            uint32_t height, FILE *out, dermis_error *err);
-
-/* ---- a photograph to keep ---- */
-
-typedef struct dermis_photo_options {
-    uint32_t max_side;   /* of the longer side, pixels; never enlarged; 0: as it is */
-    int quality;         /* 1..100 */
-    size_t memory_bytes; /* budget; 0: the limit of dermis_photo_limits */
-} dermis_photo_options;
-/* Writes it (or a part of it) anew as baseline JPEG: upright, reduced, without any metadata. */
-DERMIS_API dermis_status dermis_photo_write(const void *data, size_t size, const dermis_crop *crop,
-                                            const dermis_photo_options *options, FILE *out, uint32_t *width,
-                                            uint32_t *height, dermis_error *err);
-/* What that will take, from the header; 0 for what is no picture or a crop outside of it. */
-DERMIS_API size_t dermis_photo_write_memory(const void *data, size_t size, const dermis_crop *crop,
-                                            const dermis_photo_options *options);
 
 /* ---- the model's card: what it says of itself and its classes, in several languages ---- */
 

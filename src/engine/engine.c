@@ -326,46 +326,77 @@ static const image_crop *crop_of(const dermis_crop *crop, image_crop *out)
     return out;
 }
 
-dermis_status dermis_model_probe(const dermis_model *m, const void *data, size_t size,
-                                 const dermis_crop *wanted, dermis_photo *out, dermis_error *err)
+static image_tensor tensor_of(const dermis_model *m, float *out)
 {
-    const dermis_model_info *about = &m->info;
+    return (image_tensor){m->info.input_width, m->info.input_height, m->info.input_channels, out};
+}
+
+static void copies_of(const dermis_copy *copies, unsigned count, image_copy *out)
+{
+    for (unsigned i = 0; i < count; i++)
+        out[i] = (image_copy){.max_side = copies[i].max_side, .quality = copies[i].quality, .out = copies[i].out};
+}
+
+dermis_status dermis_model_probe(const dermis_model *m, const void *data, size_t size, const dermis_crop *wanted,
+                                 const dermis_copy *copies, unsigned count, dermis_photo *out, dermis_error *err)
+{
     image_limits limits;
     image_limits_default(&limits);
     image_info info;
     image_crop storage;
+    image_copy made[DERMIS_MAX_COPIES];
     const image_crop *crop = crop_of(wanted, &storage);
+    if (count > DERMIS_MAX_COPIES)
+        return base_fail(err, DERMIS_E_USAGE, "more than %d copies", DERMIS_MAX_COPIES);
+    copies_of(copies, count, made);
     dermis_status status = image_probe(data, size, &limits, &info, err);
     if (status == DERMIS_OK)
         status = image_check_crop(&info, crop, err);
-    if (status == DERMIS_OK)
-        fill_photo(&info,
-                   image_tensor_memory(&info, crop, about->input_width, about->input_height,
-                                       about->input_channels),
-                   out);
+    if (status == DERMIS_OK) {
+        image_tensor tensor = m ? tensor_of(m, NULL) : (image_tensor){0};
+        fill_photo(&info, image_decode_memory(&info, crop, m ? &tensor : NULL, made, count), out);
+    }
     return status;
 }
 
-dermis_status dermis_session_load(dermis_session *s, const void *data, size_t size,
-                                  const dermis_crop *wanted, dermis_photo *photo, dermis_error *err)
+/* Of the tensor (NULL: none) and the copies. */
+static dermis_status decode(const void *data, size_t size, const dermis_crop *wanted, const image_tensor *tensor,
+                            dermis_copy *copies, unsigned count, size_t memory_bytes, dermis_photo *photo,
+                            dermis_error *err)
 {
     image_limits limits;
+    image_info info;
     image_crop storage;
+    image_copy made[DERMIS_MAX_COPIES];
     const image_crop *crop = crop_of(wanted, &storage);
     image_limits_default(&limits);
-    if (s->decoding_bytes)
-        limits.max_memory = s->decoding_bytes;
-    const dermis_model_info *m = &s->model->info;
-    image_info info;
-    dermis_status status = model_check_unchanged(s->model->file, err);
-    if (status == DERMIS_OK)
-        status = image_to_tensor(data, size, &limits, crop, m->input_width, m->input_height,
-                                 m->input_channels, nn_session_input(s->run), &info, err);
+    if (memory_bytes)
+        limits.max_memory = memory_bytes;
+    if (count > DERMIS_MAX_COPIES)
+        return base_fail(err, DERMIS_E_USAGE, "more than %d copies", DERMIS_MAX_COPIES);
+    copies_of(copies, count, made);
+    dermis_status status = image_decode(data, size, &limits, crop, tensor, made, count, &info, err);
+    for (unsigned i = 0; i < count && !status; i++) {
+        copies[i].width = made[i].width;
+        copies[i].height = made[i].height;
+    }
     if (status == DERMIS_OK && photo)
-        fill_photo(&info,
-                   image_tensor_memory(&info, crop, m->input_width, m->input_height, m->input_channels),
-                   photo);
+        fill_photo(&info, image_decode_memory(&info, crop, tensor, made, count), photo);
     return status;
+}
+
+dermis_status dermis_session_load(dermis_session *s, const void *data, size_t size, const dermis_crop *crop,
+                                  dermis_copy *copies, unsigned count, dermis_photo *photo, dermis_error *err)
+{
+    image_tensor tensor = tensor_of(s->model, nn_session_input(s->run));
+    dermis_status status = model_check_unchanged(s->model->file, err);
+    return status ? status : decode(data, size, crop, &tensor, copies, count, s->decoding_bytes, photo, err);
+}
+
+dermis_status dermis_photo_write(const void *data, size_t size, const dermis_crop *crop, dermis_copy *copies,
+                                 unsigned count, size_t memory_bytes, dermis_error *err)
+{
+    return decode(data, size, crop, NULL, copies, count, memory_bytes, NULL, err);
 }
 
 float *dermis_session_input(dermis_session *s)
@@ -477,32 +508,4 @@ dermis_status dermis_heat_write(const dermis_map *map, const char *name, uint32_
         return base_fail(err, DERMIS_E_USAGE,
                          "unknown colormap %s; jet, turbo, viridis and inferno are known", name);
     return image_heat(map->values, map->height, map->width, colormap, width, height, out, err);
-}
-
-/* ---- a photograph to keep ---- */
-
-dermis_status dermis_photo_write(const void *data, size_t size, const dermis_crop *crop,
-                                 const dermis_photo_options *options, FILE *out, uint32_t *width,
-                                 uint32_t *height, dermis_error *err)
-{
-    image_limits limits;
-    image_crop storage;
-    image_limits_default(&limits);
-    if (options->memory_bytes)
-        limits.max_memory = options->memory_bytes;
-    return image_photo(data, size, &limits, crop_of(crop, &storage), options->max_side, options->quality,
-                       out, width, height, err);
-}
-
-size_t dermis_photo_write_memory(const void *data, size_t size, const dermis_crop *wanted,
-                                 const dermis_photo_options *options)
-{
-    image_limits limits;
-    image_info info;
-    image_crop storage;
-    const image_crop *crop = crop_of(wanted, &storage);
-    image_limits_default(&limits);
-    if (image_probe(data, size, &limits, &info, NULL) || image_check_crop(&info, crop, NULL))
-        return 0;
-    return image_photo_memory(&info, crop, options->max_side);
 }

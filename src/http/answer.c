@@ -1,4 +1,5 @@
 /* answer.c - an answer from the layer above to libmicrohttpd's response. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +47,32 @@ void http_answer_release(http_answer *a)
         base_free(a->headers[i][1]);
     }
     http_answer_init(a, 0, NULL);
+}
+
+char *http_answer_bytes(http_answer *a, size_t *size)
+{
+    const void *body = a->body ? a->body : a->fixed;
+    char *out = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&out, &n);
+    char *bytes = NULL;
+    if (f) {
+        fprintf(f, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", a->status,
+                MHD_get_reason_phrase_for((unsigned)a->status), body ? a->size : 0);
+        if (a->type)
+            fprintf(f, "Content-Type: %s\r\n", a->type);
+        for (unsigned i = 0; i < a->header_count; i++)
+            fprintf(f, "%s: %s\r\n", a->headers[i][0], a->headers[i][1]);
+        fputs("\r\n", f);
+        if (body)
+            fwrite(body, 1, a->size, f);
+        if (fclose(f) == 0 && (bytes = base_alloc(BASE_TAG_HTTP, n)))
+            memcpy(bytes, out, n);
+    }
+    free(out);
+    http_answer_release(a);
+    *size = n;
+    return bytes;
 }
 
 struct MHD_Response *http_answer_response(http_answer *a, bool closing, uint64_t *bytes)

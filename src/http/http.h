@@ -6,7 +6,9 @@
  * other thread replies to it later, exactly once. A request lives until `done` returns.
  *
  * Deadlines: a connection may be idle for idle_s; a request's headers have header_s, the whole
- * request (body, waiting, answer) request_s: then the connection is cut. */
+ * request (body, waiting, answer) request_s: then the connection is cut; one whose body is late is told
+ * so first (http_request_set_late). While less than an eighth of the connections is free, those that ask
+ * nothing for crowded_s, or send a body slower than 1 KiB a second after that, are cut too. */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -20,7 +22,7 @@ typedef struct http_options {
     uint16_t port;           /* 0: any free one, see http_server_port */
     unsigned connections;    /* at most at once; further ones wait in the system's backlog */
     size_t connection_bytes; /* memory of one connection: request line and headers; past it 431 */
-    unsigned idle_s, header_s, request_s;
+    unsigned idle_s, header_s, request_s, crowded_s;
     size_t body_bytes;       /* largest body; past it `accept`'s refusal is 413 by itself */
     size_t bodies_bytes;     /* memory of all bodies at once; past it they go to unnamed files */
     const char *spill_folder; /* where these files are made (O_TMPFILE); must be writable */
@@ -38,7 +40,7 @@ typedef struct http_options {
 } http_options;
 
 /* Fills what is not a matter of policy: 512 connections, 24 KiB each, 60 s idle, 30 s headers, 300 s
- * request, 5 MiB body, 32 MiB bodies, 24 MiB drained. */
+ * request, 5 s crowded, 5 MiB body, 32 MiB bodies, 24 MiB drained. */
 void http_options_default(http_options *out);
 
 /* Listens and serves from here on. DERMIS_E_USAGE: address, certificate or key that cannot be used;
@@ -87,6 +89,10 @@ void http_request_drop_body(http_request *request);
 double http_request_began_ms(const http_request *request); /* base_now_ms() when headers were complete */
 /* The client has closed its side. Any thread, between `handle` and the reply. */
 bool http_request_gone(const http_request *request);
+/* What a client is told whose body has not come when its time is over: a whole answer as
+ * http_answer_bytes makes it, written before the connection is cut (not over TLS, where only its own
+ * thread may write). Lives until the server stops. In `accept`. */
+void http_request_set_late(http_request *request, const char *bytes, size_t size);
 /* The status that was sent and the bytes of the answer's body; in `done`. 0: none was sent. */
 int http_request_status(const http_request *request, uint64_t *bytes);
 /* One pointer of the layer above. */
@@ -114,6 +120,9 @@ void http_answer_init(http_answer *answer, int status, const char *type); /* fil
  * dropped, so that no header can be smuggled in. False when there is no room or memory. */
 bool http_answer_header(http_answer *answer, const char *name, const char *value);
 void http_answer_release(http_answer *answer); /* of one that was not replied with */
+/* The answer as it goes over the wire, with "Connection: close"; takes over everything in it but a file,
+ * which it may not have. From base_alloc; NULL: out of memory. */
+char *http_answer_bytes(http_answer *answer, size_t *size);
 /* Answers; takes over everything in it. Any thread, exactly once a request. When memory is out, the
  * connection is closed. */
 void http_reply(http_request *request, http_answer *answer);

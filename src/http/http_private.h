@@ -8,20 +8,37 @@
 
 #include "http/http.h"
 
-/* One open connection, in the server's list from its acceptance to its end. */
+#define HTTP_STACK_BYTES ((size_t)512 << 10)
+
+/* What a connection is about. */
+typedef enum http_state {
+    HTTP_WAITING, /* for a request */
+    HTTP_HEADERS,
+    HTTP_BODY,
+    HTTP_BUSY /* its request has arrived and is not over */
+} http_state;
+
+/* One open connection, in the server's list from its acceptance to its end. All under the server's mutex. */
 typedef struct http_connection {
     struct http_connection *next, *previous;
-    http_request *request; /* being read or answered, or NULL */
     int fd;
-    double deadline_ms; /* when the watcher cuts it */
-    bool cut;
+    http_state state;
+    double since_ms, deadline_ms; /* of the state; when the watcher cuts it */
+    size_t received;              /* of the body */
+    unsigned requests;
+    const char *late; /* what the watcher tells the client first, while a body is awaited; or NULL */
+    size_t late_size;
+    bool told, cut;
+    bool left; /* at the last look the client had closed and nothing was left to read */
 } http_connection;
 
 struct http_server {
     http_options options; /* without its texts */
     char spill_folder[4096];
     struct MHD_Daemon *daemon;
+    int listening; /* what http_server_drain took from the daemon, closed after it; -1: none */
     uint16_t port;
+    bool tls;
     pthread_mutex_t mutex; /* of connections and their fields */
     http_connection *connections;
     unsigned connection_count;
@@ -47,7 +64,7 @@ struct http_request {
     http_method method;
     char method_name[16];
     char address[64];
-    bool begun, complete, handled, replied, parked, queued;
+    bool begun, malformed, complete, handled, replied, parked, queued;
     int refused;
     uint64_t content_length, drained;
     double began_ms;
@@ -62,6 +79,14 @@ struct http_request {
     void *data;
 };
 
+/* connection.c; `c` NULL: there was no memory for it, it has no deadline */
+http_connection *http_connection_new(http_server *server, int fd);
+void http_connection_free(http_server *server, http_connection *c);
+/* False, here and below: the client was told that it is late; nothing more is made of its request. */
+bool http_connection_enter(http_server *server, http_connection *c, http_state state);
+bool http_connection_received(http_server *server, http_connection *c, size_t size); /* of the body */
+dermis_status http_watcher_start(http_server *server, dermis_error *err);
+void http_watcher_stop(http_server *server); /* also of one that never started */
 /* request.c */
 http_request *http_request_new(http_server *server, const char *uri);
 void http_request_free(http_request *request);

@@ -1,7 +1,6 @@
 /* request.c - what was asked: method, path, query, headers, and the body in memory or in a file. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,12 +120,13 @@ void http_request_begin(http_request *r, struct MHD_Connection *connection, cons
     const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
     MHD_get_connection_values(connection, MHD_HEADER_KIND, count, &seen);
     r->content_length = seen.encoding ? UINT64_MAX : length ? strtoull(length, NULL, 10) : 0;
-    bool malformed = *r->uri != '/' || http_url_decode(r->uri, strlen(r->uri), false, r->path) < 0 ||
+    bool bad_path = *r->uri != '/' || http_url_decode(r->uri, strlen(r->uri), false, r->path) < 0 ||
                      !utf8(r->path) || dotted(r->path);
-    if (malformed)
+    if (bad_path)
         strcpy(r->path, "/");
-    if (malformed || seen.host > 1 || seen.length > 1 || seen.type > 1 || seen.authorization > 1 ||
-        (seen.encoding && seen.length))
+    r->malformed = seen.host > 1 || seen.length > 1 || seen.type > 1 || seen.authorization > 1 || seen.encoding > 1 ||
+                   (seen.encoding && seen.length);
+    if (bad_path || r->malformed)
         r->refused = 400;
 }
 
@@ -141,19 +141,6 @@ static bool reserve(http_server *s, size_t bytes)
             return false;
     } while (!atomic_compare_exchange_weak(&s->body_memory, &used, used + bytes));
     return true;
-}
-
-static int unnamed_file(const char *folder)
-{
-    char path[4200];
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        return fd;
-    snprintf(path, sizeof path, "%s/unnamed-XXXXXX", folder);
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        unlink(path);
-    return fd;
 }
 
 static bool write_file(http_request *r, const void *bytes, size_t size)
@@ -178,7 +165,7 @@ static bool spill(http_request *r)
 {
     uint8_t *memory = r->body;
     size_t size = r->body_size, room = r->body_room;
-    r->body_fd = unnamed_file(r->server->spill_folder);
+    r->body_fd = base_unnamed_file(r->server->spill_folder);
     if (r->body_fd < 0)
         return false;
     r->body = NULL;

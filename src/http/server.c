@@ -1,17 +1,14 @@
-/* server.c - libmicrohttpd's daemon, its connections with their deadlines, and the way of a request
- * through it: begun, body, handled, parked, answered, done. */
+/* server.c - libmicrohttpd's daemon and the way of a request through it: begun, body, handled, parked,
+ * answered, done. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "http/http_private.h"
 
-#define WATCH_MS    250
-#define STACK_BYTES ((size_t)512 << 10)
 
 void http_options_default(http_options *out)
 {
@@ -21,6 +18,7 @@ void http_options_default(http_options *out)
                           .idle_s = 60,
                           .header_s = 30,
                           .request_s = 300,
+                          .crowded_s = 5,
                           .body_bytes = (size_t)5 << 20,
                           .bodies_bytes = (size_t)32 << 20,
                           .spill_folder = "/tmp",
@@ -35,75 +33,17 @@ static http_connection *record_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
-static void set_deadline(http_server *s, http_connection *c, double seconds)
-{
-    if (!c)
-        return;
-    pthread_mutex_lock(&s->mutex);
-    c->deadline_ms = base_now_ms() + seconds * 1e3;
-    pthread_mutex_unlock(&s->mutex);
-}
-
 static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
     http_server *s = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        http_connection *c = base_calloc(BASE_TAG_HTTP, 1, sizeof *c);
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *socket_context = c;
-        if (!c)
-            return;
-        c->fd = info ? info->connect_fd : -1;
-        c->deadline_ms = base_now_ms() + s->options.header_s * 1e3;
-        pthread_mutex_lock(&s->mutex);
-        c->next = s->connections;
-        if (c->next)
-            c->next->previous = c;
-        s->connections = c;
-        s->connection_count++;
-        pthread_mutex_unlock(&s->mutex);
-        return;
+        *socket_context = http_connection_new(s, info ? info->connect_fd : -1);
+    } else { /* closed: called before its descriptor is */
+        http_connection_free(s, *socket_context);
+        *socket_context = NULL;
     }
-    http_connection *c = *socket_context; /* closed: called before its descriptor is */
-    if (!c)
-        return;
-    pthread_mutex_lock(&s->mutex);
-    if (c->previous)
-        c->previous->next = c->next;
-    else
-        s->connections = c->next;
-    if (c->next)
-        c->next->previous = c->previous;
-    s->connection_count--;
-    pthread_mutex_unlock(&s->mutex);
-    base_free(c);
-    *socket_context = NULL;
-}
-
-/* Cuts what is past its deadline. The descriptor is open: it is closed only after the connection left
- * the list, under this mutex. */
-static void *watch(void *argument)
-{
-    http_server *s = argument;
-    pthread_mutex_lock(&s->mutex);
-    while (!s->watcher_stop) {
-        struct timespec until;
-        double now = base_now_ms();
-        for (http_connection *c = s->connections; c; c = c->next)
-            if (!c->cut && now > c->deadline_ms) {
-                c->cut = true;
-                s->cut++;
-                shutdown(c->fd, SHUT_RDWR);
-            }
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += WATCH_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&s->watcher_wake, &s->mutex, &until);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return NULL;
 }
 
 /* ---- a request ---- */
@@ -111,15 +51,15 @@ static void *watch(void *argument)
 static void *on_uri(void *context, const char *uri, struct MHD_Connection *connection)
 {
     http_server *s = context;
-    set_deadline(s, record_of(connection), s->options.header_s);
+    http_connection_enter(s, record_of(connection), HTTP_HEADERS);
     return http_request_new(s, uri);
 }
 
 static enum MHD_Result send_answer(http_request *r)
 {
     bool closing = atomic_load(&r->server->closing);
-    if (r->refused && !r->complete)
-        closing = true; /* a body that nobody reads may follow */
+    if (r->malformed || (r->refused && !r->complete))
+        closing = true; /* where it ends is in doubt, or a body that nobody reads may follow */
     r->status = r->answer.status;
     struct MHD_Response *response = http_answer_response(&r->answer, closing, &r->answer_bytes);
     if (strcmp(r->method_name, "HEAD") == 0)
@@ -140,6 +80,8 @@ static enum MHD_Result send_answer(http_request *r)
 static enum MHD_Result hand_over(http_request *r, bool may_park)
 {
     http_server *s = r->server;
+    if (!http_connection_enter(s, r->record, HTTP_BUSY))
+        return MHD_NO;
     r->handled = true;
     s->options.handle(s->options.context, r);
     pthread_mutex_lock(&s->reply_mutex);
@@ -158,11 +100,9 @@ static enum MHD_Result begin(http_request *r, struct MHD_Connection *connection,
 {
     http_server *s = r->server;
     r->record = record_of(connection);
-    if (r->record)
-        r->record->request = r;
     atomic_fetch_add(&s->requests, 1);
     http_request_begin(r, connection, method);
-    set_deadline(s, r->record, s->options.request_s);
+    http_connection_enter(s, r->record, HTTP_BODY);
     if (!r->refused && r->content_length != UINT64_MAX && r->content_length > s->options.body_bytes)
         r->refused = 413;
     if (s->options.accept && (!r->refused || r->refused == 413)) {
@@ -179,6 +119,8 @@ static enum MHD_Result begin(http_request *r, struct MHD_Connection *connection,
 static enum MHD_Result take_body(http_request *r, const char *bytes, size_t *size)
 {
     http_server *s = r->server;
+    if (!http_connection_received(s, r->record, *size))
+        return MHD_NO;
     if (!r->refused && r->body_size + *size > s->options.body_bytes) {
         r->refused = 413;
         http_request_drop_body(r);
@@ -223,11 +165,10 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (!r)
         return;
     *state = NULL;
-    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+    if (!http_connection_enter(s, r->record, HTTP_WAITING))
+        r->status = 408;
+    else if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         r->status = 0;
-    if (r->record)
-        r->record->request = NULL;
-    set_deadline(s, r->record, s->options.idle_s + s->options.header_s);
     if (r->begun) {
         http_request_drop_body(r);
         if (s->options.done)
@@ -315,7 +256,7 @@ static dermis_status start_daemon(http_server *s, const http_options *o, dermis_
                                  o->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->connection_bytes,
                                  MHD_OPTION_CONNECTION_TIMEOUT, o->idle_s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
                                  s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_URI_LOG_CALLBACK, on_uri,
-                                 s, MHD_OPTION_THREAD_STACK_SIZE, STACK_BYTES, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
+                                 s, MHD_OPTION_THREAD_STACK_SIZE, HTTP_STACK_BYTES, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
                                  MHD_OPTION_LISTEN_BACKLOG_SIZE, 512u, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (!s->daemon)
         return o->tls_certificate
@@ -333,24 +274,19 @@ dermis_status http_server_start(const http_options *options, http_server **out, 
     if (!s)
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     s->options = *options;
+    s->listening = -1;
+    s->tls = options->tls_certificate != NULL;
     snprintf(s->spill_folder, sizeof s->spill_folder, "%s", options->spill_folder);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_mutex_init(&s->reply_mutex, NULL);
     pthread_cond_init(&s->watcher_wake, NULL);
     dermis_status status = start_daemon(s, options, err);
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    if (status == DERMIS_OK && pthread_create(&s->watcher, &attributes, watch, s) != 0)
-        status = base_fail(err, DERMIS_E_MEMORY, "cannot start a thread");
-    else if (status == DERMIS_OK)
-        s->watcher_runs = true;
-    pthread_attr_destroy(&attributes);
+    if (status == DERMIS_OK)
+        status = http_watcher_start(s, err);
     if (status != DERMIS_OK) {
         http_server_stop(s);
         return status;
     }
-    pthread_setname_np(s->watcher, "deadlines");
     s->options.host = s->options.tls_certificate = s->options.tls_key = s->options.spill_folder = NULL;
     *out = s;
     return DERMIS_OK;
@@ -364,9 +300,10 @@ uint16_t http_server_port(const http_server *s)
 bool http_server_drain(http_server *s, unsigned timeout_ms)
 {
     atomic_store(&s->closing, true);
-    MHD_socket listening = MHD_quiesce_daemon(s->daemon);
-    if (listening != MHD_INVALID_SOCKET)
-        close(listening);
+    if (s->listening < 0) {
+        s->listening = MHD_quiesce_daemon(s->daemon);
+        shutdown(s->listening, SHUT_RDWR); /* not closed yet: the event thread may just be looking at it */
+    }
     double until = base_now_ms() + timeout_ms;
     while (atomic_load(&s->requests) && base_now_ms() < until)
         usleep(10000);
@@ -379,13 +316,9 @@ void http_server_stop(http_server *s)
         return;
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
-    if (s->watcher_runs) {
-        pthread_mutex_lock(&s->mutex);
-        s->watcher_stop = true;
-        pthread_mutex_unlock(&s->mutex);
-        pthread_cond_signal(&s->watcher_wake);
-        pthread_join(s->watcher, NULL);
-    }
+    if (s->listening >= 0)
+        close(s->listening);
+    http_watcher_stop(s);
     pthread_mutex_destroy(&s->mutex);
     pthread_mutex_destroy(&s->reply_mutex);
     pthread_cond_destroy(&s->watcher_wake);

@@ -47,7 +47,7 @@ typedef struct image_info {
                                              interlaced PNG, every WebP */
     bool has_alpha;
     size_t memory_bytes; /* what the decoder will take for this picture (the resize or the overlay
-                            come on top: image_tensor_memory, image_overlay_memory) */
+                            come on top: image_decode_memory, image_overlay_memory) */
 } image_info;
 
 const char *image_format_name(image_format format); /* "JPEG", "PNG", "WebP" */
@@ -65,21 +65,34 @@ typedef struct image_crop {
 /* DERMIS_E_USAGE when a part does not lie within the picture. `crop` may be NULL: the whole. */
 dermis_status image_check_crop(const image_info *info, const image_crop *crop, dermis_error *err);
 
-/* All that image_to_tensor, image_overlay or image_photo will take for this picture, decoder included;
- * `crop` as checked. */
-size_t image_tensor_memory(const image_info *info, const image_crop *crop, uint32_t width,
-                           uint32_t height, uint32_t channels);
-size_t image_overlay_memory(const image_info *info);
-size_t image_photo_memory(const image_info *info, const image_crop *crop, uint32_t max_side);
+/* ---- one decoding: a tensor, the picture anew, or both ---- */
 
-/* ---- bytes to a tensor ---- */
+/* [height][width][channels], float32, whole numbers 0..255; channels 3 (RGB) or 1 (luma). */
+typedef struct image_tensor {
+    uint32_t width, height, channels;
+    float *out;
+} image_tensor;
 
-/* Writes out[height][width][channels], float32, whole numbers 0..255. channels: 3 (RGB) or 1
- * (luma). `crop` NULL: the whole picture. `info` may be NULL. On failure `out` holds nothing of meaning. Bytes after the picture's
- * end are no error; a picture that ends early is DERMIS_E_PICTURE_DAMAGED. */
-dermis_status image_to_tensor(const uint8_t *data, size_t size, const image_limits *limits,
-                              const image_crop *crop, uint32_t width, uint32_t height, uint32_t channels, float *out,
-                              image_info *info, dermis_error *err);
+/* The picture as baseline JPEG, upright, chroma halved, with its longer side reduced to max_side (0: as it
+ * is; never enlarged) by the resize of the tensor. Nothing of the original but its pixels is carried
+ * over. */
+typedef struct image_copy {
+    uint32_t max_side;
+    int quality;            /* 1..100 */
+    FILE *out;              /* on failure what stands there is to be thrown away */
+    uint32_t width, height; /* filled: what was written */
+} image_copy;
+
+/* Decodes the picture (or a part of it: `crop`, NULL: the whole) once, row by row, for the tensor (NULL:
+ * none) and `count` copies, each made from the pixels of the one before it. `limits` and `info` may be
+ * NULL. On failure outputs hold nothing of meaning. Bytes after the picture's end are no error; a picture
+ * that ends early is DERMIS_E_PICTURE_DAMAGED. */
+dermis_status image_decode(const uint8_t *data, size_t size, const image_limits *limits, const image_crop *crop,
+                           const image_tensor *tensor, image_copy *copies, unsigned count, image_info *info,
+                           dermis_error *err);
+/* All that it takes, decoder included; `crop` as checked. */
+size_t image_decode_memory(const image_info *info, const image_crop *crop, const image_tensor *tensor,
+                           const image_copy *copies, unsigned count);
 
 /* ---- a map over a picture ---- */
 
@@ -99,15 +112,7 @@ dermis_status image_overlay(const uint8_t *data, size_t size, const image_limits
                             const float *map, uint32_t map_h, uint32_t map_w,
                             image_colormap colormap, float alpha, image_encoding encoding,
                             FILE *out, dermis_error *err);
-
-/* ---- a picture anew: upright, reduced, without metadata ---- */
-
-/* Writes the picture (or a part of it) as baseline JPEG, chroma halved, with its longer side reduced to
- * max_side (0: as it is; never enlarged) by the resize of image_to_tensor. Nothing of the original but
- * its pixels is carried over. *width, *height: what was written. */
-dermis_status image_photo(const uint8_t *data, size_t size, const image_limits *limits,
-                          const image_crop *crop, uint32_t max_side, int quality, FILE *out,
-                          uint32_t *width, uint32_t *height, dermis_error *err);
+size_t image_overlay_memory(const image_info *info); /* all that it takes, decoder included */
 
 /* The colour map of a map alone, enlarged as image_overlay does, as PNG with a palette. */
 dermis_status image_heat(const float *map, uint32_t map_h, uint32_t map_w, image_colormap colormap,

@@ -111,7 +111,7 @@ static inline uint8_t image_clip8(int32_t sum)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-/* ---- resize of a whole picture (image.c) ---- */
+/* ---- one resize (resize.c) ---- */
 
 /* Where the resized picture goes: floats, bytes, or rows as they come from the top (`frame` is then one
  * row; only where image_in_order). */
@@ -127,12 +127,26 @@ static inline bool image_in_order(const image_info *info)
 {
     return !image_swaps_axes(info->orientation) && !image_flips_y(info->orientation);
 }
-/* Decodes the part and resizes it into the sink, [height][width][channels]. `head` as probed, `crop`
- * as checked. */
-dermis_status image_resize(const uint8_t *data, size_t size, const image_limits *limits,
-                           const image_info *head, const image_crop *crop, uint32_t width,
-                           uint32_t height, uint32_t channels, const image_sink *sink,
-                           dermis_error *err);
+
+typedef struct image_resize image_resize;
+/* Of a picture with `part`'s sizes and orientation into [height][width][channels]; the sink is copied. */
+dermis_status image_resize_new(const image_info *part, uint32_t width, uint32_t height, uint32_t channels,
+                               const image_sink *sink, image_resize **out, dermis_error *err);
+/* The next stored row; stored_height of them complete the result. */
+dermis_status image_resize_push(image_resize *resize, const uint8_t *rgb, dermis_error *err);
+void image_resize_free(image_resize *resize);
+size_t image_resize_memory(const image_info *part, uint32_t width, uint32_t height, uint32_t channels);
+
+/* ---- copies (photo.c) ---- */
+
+typedef struct image_copies image_copies;
+dermis_status image_copies_new(const image_info *part, const image_copy *copies, unsigned count, image_copies **out,
+                               dermis_error *err);
+dermis_status image_copies_push(image_copies *copies, const uint8_t *rgb, dermis_error *err);
+/* After the last row: what is left is written, and the sizes go into `sizes`. */
+dermis_status image_copies_end(image_copies *copies, image_copy *sizes, dermis_error *err);
+void image_copies_free(image_copies *copies);
+size_t image_copies_memory(const image_info *part, const image_copy *copies, unsigned count);
 
 /* ---- pictures written row by row (writer.c) ---- */
 

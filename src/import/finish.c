@@ -1,5 +1,6 @@
 /* finish.c - from the graph while it is built to the model file: weights into the file's layout and
  * type, layers for explanations, provenance. */
+#include "import/codes.h"
 #include "import/internal.h"
 
 #include <math.h>
@@ -139,11 +140,36 @@ static void clean(char *text)
     }
 }
 
+/* Scores become probabilities, as the loss that they were trained with made of them. */
+static dermis_status answer_probabilities(import_context *c)
+{
+    import_answer wanted = c->options->answer;
+    const ir_node *last = &c->nodes[c->output];
+    if (last->op == MODEL_ACTIVATION && (wanted == IMPORT_ANSWER_AUTO || wanted == IMPORT_ANSWER_AS_IS))
+        return DERMIS_OK;
+    if (last->op == MODEL_ACTIVATION)
+        return import_fail(c, DERMIS_E_USAGE, "--answer: the model's last layer has an activation already; leave "
+                                              "the option out");
+    if (wanted == IMPORT_ANSWER_AS_IS) {
+        import_warn(c, "the model's last layer has neither softmax nor sigmoid: its answers are scores, and "
+                       "what is shown as per cent means nothing");
+        return DERMIS_OK;
+    }
+    bool each = wanted == IMPORT_ANSWER_SIGMOID || (wanted == IMPORT_ANSWER_AUTO && last->out.c == 1);
+    if (wanted == IMPORT_ANSWER_AUTO)
+        import_warn(c, "the model's last layer has no activation: a %s makes probabilities of its scores "
+                       "(--answer chooses another, or as-is)", each ? "sigmoid" : "softmax");
+    model_attributes at = {.activation = {each ? CODE_ACT_SIGMOID : CODE_ACT_SOFTMAX, 0, 0, 0}};
+    return import_ir_append(c, MODEL_ACTIVATION, "probabilities", &(import_tensor){c->output, 1}, 1, at, last->out,
+                            &c->output);
+}
+
 dermis_status import_finish(import_context *c, import_summary *summary)
 {
     const import_options *o = c->options;
     char hex[65];
     model_graph g = {0};
+    TRY(answer_probabilities(c));
     uint32_t *number = import_new(c, c->node_count, sizeof *number);
     model_node *nodes = import_new(c, c->node_count, sizeof *nodes);
     if (!number || !nodes)
@@ -162,9 +188,6 @@ dermis_status import_finish(import_context *c, import_summary *summary)
     if (g.class_count && g.class_count != answers && !(answers == 1 && g.class_count == 2))
         return import_fail(c, DERMIS_E_USAGE, "--classes has %u names, the model has %u answers",
                            g.class_count, answers);
-    if (c->nodes[c->output].op != MODEL_ACTIVATION)
-        import_warn(c, "the model's last layer has neither softmax nor sigmoid: its answers are "
-                       "scores, not probabilities");
     TRY(import_sha256_file(c, o->in, hex));
     const char *base = strrchr(o->in, '/');
     clean(c->name);

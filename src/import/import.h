@@ -9,12 +9,21 @@
 
 #include "model/model.h"
 
+/* What to make of an answer whose last layer has no activation (a model trained with from_logits=True). */
+typedef enum import_answer {
+    IMPORT_ANSWER_AUTO,    /* softmax; of a single answer sigmoid */
+    IMPORT_ANSWER_SOFTMAX, /* one class of them is right */
+    IMPORT_ANSWER_SIGMOID, /* each class on its own */
+    IMPORT_ANSWER_AS_IS    /* scores stay scores: percentages of them mean nothing */
+} import_answer;
+
 typedef struct import_options {
     const char *in;            /* file to read; what it is is seen from its first bytes */
     const char *out;           /* model file to write; appears whole or not at all */
     model_type type;           /* of the weights of convolutions and dense layers */
     const char *preprocess;    /* "none", "0..1", "-1..1", "caffe", "torch"; NULL: none */
     uint32_t input_h, input_w; /* for models with free size; 0: as the model says */
+    import_answer answer;
     const char *classes; /* a file (lines, JSON list, JSON card) or names with commas; or NULL */
     const char *name;    /* of the model; NULL: as its file says */
     const char *license; /* or NULL */

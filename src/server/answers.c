@@ -1,9 +1,11 @@
 /* answers.c - filling a call's answer: pages in the reader's language, JSON, redirects, errors; and the
  * reading of forms. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "server/app.h"
 #include "server/web.h"
@@ -89,6 +91,25 @@ void url_encode(const char *text, char *out, size_t size)
         }
     }
     out[n] = 0;
+}
+
+/* ---- headers ---- */
+
+void answer_common_headers(server_call *call)
+{
+    http_answer *a = &call->answer;
+    http_answer_header(a, "X-Content-Type-Options", "nosniff");
+    http_answer_header(a, "Referrer-Policy", "same-origin");
+    http_answer_header(a, "X-Frame-Options", "DENY");
+    http_answer_header(a, "Permissions-Policy", "camera=(self), microphone=(), geolocation=()");
+    http_answer_header(a, "Cross-Origin-Opener-Policy", "same-origin");
+    http_answer_header(a, "Cross-Origin-Resource-Policy", "same-origin");
+    http_answer_header(a, "Content-Security-Policy",
+                       "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; "
+                       "connect-src 'self'; media-src blob:; form-action 'self'; base-uri 'none'; "
+                       "frame-ancestors 'none'");
+    if (auth_secure(call))
+        http_answer_header(a, "Strict-Transport-Security", "max-age=31536000");
 }
 
 /* ---- pages ---- */
@@ -205,6 +226,24 @@ void answer_redirect(server_call *call, const char *location)
     http_answer_init(&call->answer, 303, "text/plain; charset=utf-8");
     http_answer_header(&call->answer, "Location", call_local_path(location) ? location : "/");
     http_answer_header(&call->answer, "Cache-Control", "no-store");
+    call->answered = true;
+}
+
+/* ---- a file ---- */
+
+void answer_stream(server_call *call, const char *type, FILE *f)
+{
+    dermis_error err;
+    int fd = fflush(f) == 0 ? dup(fileno(f)) : -1, why = errno;
+    fclose(f);
+    if (fd < 0) {
+        base_fail(&err, DERMIS_E_IO, "an answer cannot be written to the data folder: %s", strerror(why));
+        answer_failure(call, &err);
+        return;
+    }
+    http_answer_init(&call->answer, 200, type);
+    call->answer.file = fd;
+    http_answer_header(&call->answer, "Cache-Control", "private, no-store");
     call->answered = true;
 }
 

@@ -122,24 +122,24 @@ static dermis_status overlay_text(server_call *call, const predict_request *r, c
                                   dermis_error *err)
 {
     server_text photo = {0}, png = {0};
-    uint32_t w, h;
-    dermis_photo_options reduce = {.max_side = OVERLAY_SIDE, .quality = 95};
+    dermis_photo probed;
+    dermis_copy reduced = {.max_side = OVERLAY_SIDE, .quality = 95};
     dermis_overlay options;
     dermis_overlay_default(&options);
     if (*r->colormap)
         options.colormap = r->colormap;
     /* the picture, PNG, base64 and JSON of an overlay that does not compress */
-    size_t need = dermis_photo_write_memory(r->photo.data, r->photo.size, &r->photo.crop, &reduce) +
-                  (size_t)OVERLAY_SIDE * OVERLAY_SIDE * 3 * 4;
+    dermis_status status = dermis_model_probe(NULL, r->photo.data, r->photo.size, &r->photo.crop, &reduced, 1, &probed, err);
+    size_t need = status ? 0 : probed.memory_bytes + (size_t)OVERLAY_SIDE * OVERLAY_SIDE * 3 * 4;
     if (need > call->reserved) {
-        dermis_status taken = budget_take(&call->app->budget, need - call->reserved, MEMORY_WAIT_MS, err);
-        if (taken != DERMIS_OK)
-            return taken;
-        call->reserved = need;
+        status = budget_take(&call->app->budget, need - call->reserved, MEMORY_WAIT_MS, err);
+        call->reserved = status ? call->reserved : need;
     }
-    FILE *f = text_stream(&photo);
-    dermis_status status = f ? dermis_photo_write(r->photo.data, r->photo.size, &r->photo.crop, &reduce, f, &w, &h, err)
-                             : base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+    if (status != DERMIS_OK)
+        return status;
+    FILE *f = reduced.out = text_stream(&photo);
+    status = f ? dermis_photo_write(r->photo.data, r->photo.size, &r->photo.crop, &reduced, 1, probed.memory_bytes, err)
+               : base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     if (f && fclose(f) != 0 && !status)
         status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     f = status ? NULL : text_stream(&png);

@@ -1,12 +1,12 @@
 /* app.c - the running service: what is started in which order, what the process may come to, the
  * janitor, signals, and the orderly end. */
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,10 +22,11 @@
 #define PASSWORD_QUEUE   32
 #define PASSWORD_BYTES   ((size_t)13 << 20)  /* argon2id's 12 MiB and what is around them */
 #define PHOTOS_UNBOUND   ((size_t)256 << 20) /* for photographs where no budget is set */
-#define PHOTOS_LEAST     ((size_t)8 << 20)   /* one 12-megapixel baseline photograph, stored */
+#define PHOTOS_LEAST     ((size_t)18 << 20)  /* one 12-megapixel photograph, turned and stored, beside the bodies */
 #define PAGES_BYTES      ((size_t)3 << 20)   /* pages being made, their contexts, answers being sent */
 #define CONNECTION_BYTES ((size_t)24 << 10)
 #define DRAIN_MS         30000
+#define OTHER_FILES      128 /* beside connections: database, model, photographs being written, logs */
 
 /* ---- texts ---- */
 
@@ -79,14 +80,7 @@ dermis_status server_data_dir(const server_settings *settings, char *out, size_t
 
 FILE *app_unnamed_file(const server *app, dermis_error *err)
 {
-    char path[3700];
-    int fd = open(app->data_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0) { /* a file system without unnamed files */
-        snprintf(path, sizeof path, "%s/unnamed-XXXXXX", app->data_dir);
-        fd = mkostemp(path, O_CLOEXEC);
-        if (fd >= 0)
-            unlink(path);
-    }
+    int fd = base_unnamed_file(app->data_dir);
     FILE *f = fd >= 0 ? fdopen(fd, "w+") : NULL;
     if (!f) {
         base_fail(err, DERMIS_E_IO, "cannot make a temporary file in the data folder: %s", strerror(errno));
@@ -144,7 +138,7 @@ static dermis_status plan_memory(server *app, size_t limit, server_program_bytes
                 json_pack("{s:i, s:i}", "workers", (int)app->settings.workers, "asked", (int)asked));
     size_t left = budget ? budget - fixed(&p) : PHOTOS_UNBOUND;
     left = left < PHOTOS_UNBOUND ? left : PHOTOS_UNBOUND;
-    p.bodies = left / 4;
+    p.bodies = left / 5;
     p.photos = left - p.bodies;
     app->fixed_bytes = fixed(&p);
     app->bound_bytes = fixed(&p) + left;
@@ -164,6 +158,23 @@ static void print_plan(const server *app, const memory_plan *p, const char *host
            (double)p->database / 1e6, (double)p->password / 1e6, (double)p->pages / 1e6, (double)p->photos / 1e6,
            (double)p->bodies / 1e6);
     fflush(stdout);
+}
+
+/* Each connection may have its socket and one file, a body's or an answer's: the process's limit is raised
+ * to that, or connections are fewer. */
+static void fit_descriptors(server *app)
+{
+    struct rlimit limit;
+    rlim_t wanted = 2 * (rlim_t)app->settings.connections + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max >= wanted ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
+        return;
+    unsigned fit = limit.rlim_cur > OTHER_FILES + 8 ? (unsigned)(limit.rlim_cur - OTHER_FILES) / 2 : 4;
+    app_log(app, BASE_LOG_WARN, "the limit on open files allows fewer connections than were asked for",
+            json_pack("{s:i, s:i}", "connections", (int)fit, "asked", (int)app->settings.connections));
+    app->settings.connections = fit;
 }
 
 /* ---- the janitor: what has to be done from time to time ---- */
@@ -280,6 +291,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
                                     .explain = s->gradcam,
                                     .drain_ms = s->request_limit_s * 1000};
     size_t budget = s->memory_bytes ? s->memory_bytes : limit;
+    fit_descriptors(app);
     if ((status = load_texts(app, err)) || (status = server_data_dir(s, app->data_dir, sizeof app->data_dir, err)) ||
         (status = store_open(app->data_dir, true, app_now(), &app->store, err)) ||
         (status = models_open(&models, &app->models, err)) ||
@@ -336,8 +348,11 @@ static void stop(server *app)
     store_close(app->store);
     metrics_free(app->metrics);
     limits_free(app->limits);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         json_decref(app->texts[i]);
+        base_free(app->late[i][0].bytes);
+        base_free(app->late[i][1].bytes);
+    }
     sodium_memzero(app->secret, sizeof app->secret);
 }
 

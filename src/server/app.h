@@ -255,6 +255,10 @@ struct server {
     server_lane lanes[LANE_COUNT];
     http_server *http;
     json_t *texts[2]; /* en, vi */
+    struct {
+        char *bytes;
+        size_t size;
+    } late[2][2]; /* what a client is told whose body is late: en, vi; page, JSON (event thread) */
     char web_hash[17];
     size_t bound_bytes, fixed_bytes;
     double started_ms;
@@ -281,12 +285,14 @@ json_t *page_context(server_call *call, const char *page);
 void answer_page(server_call *call, int status, const char *page, json_t *context);
 void answer_json(server_call *call, int status, json_t *body); /* steals */
 void answer_text(server_call *call, int status, const char *type, server_text *text); /* takes it over */
+void answer_stream(server_call *call, const char *type, FILE *f); /* of app_unnamed_file; takes it over */
 void answer_redirect(server_call *call, const char *location); /* 303, a path of this server */
 /* An error as a page or JSON, as the route and the Accept header want. `code`: key under t.server, or a
  * status code's name; `detail` (NULL: none) is what JSON says instead of the text. */
 void answer_error(server_call *call, int status, const char *code, const char *detail);
 void answer_failure(server_call *call, const dermis_error *err);
 bool call_wants_json(const server_call *call);
+void answer_common_headers(server_call *call); /* those that every answer has */
 /* Text of the call's language at "home.title"; "" where there is none. */
 const char *call_text(const server_call *call, const char *key);
 void call_number(const server_call *call, double value, int decimals, char *out, size_t size);
@@ -303,12 +309,15 @@ FILE *text_stream(server_text *text);
 /* An unnamed file in the data folder, and a stream on it; NULL: *err says why. */
 FILE *app_unnamed_file(const server *app, dermis_error *err);
 
+/* What jansson will take to read this text (v2.c); SIZE_MAX: it nests too deeply to be read. */
+size_t v2_json_bytes(const char *text, size_t size);
+
 /* ---- looking at a photograph (classify.c) ---- */
 
 #define PHOTO_SIDE    1600 /* stored photographs, pixels */
 #define PHOTO_QUALITY 88
 #define THUMB_SIDE    320
-#define STORE_SCRATCH ((size_t)6 << 20) /* encoded photograph and thumbnail, the writer's rows */
+#define STORE_SCRATCH ((size_t)5 << 20) /* encoded photograph (at most 2.2 MB, in room that doubles) and thumbnail, the row */
 #define MAX_MAPS      16   /* all classes up to so many, else the top 5 */
 
 typedef struct classify_options {

@@ -129,6 +129,24 @@ static int judge(server_call *call)
     return 0;
 }
 
+/* What will be said if the body does not come in time. Made once for each language and form, so nothing
+ * of the request itself may be in it: of a POST the error's page says nothing. */
+static void prepare_late(server_call *call)
+{
+    server_call late = {.app = call->app, .request = call->request, .route = call->route, .unknown = true};
+    if (http_request_method(call->request) != HTTP_POST || http_request_content_length(call->request) == 0)
+        return;
+    auth_identify(&late);
+    int vi = strcmp(late.language, "vi") == 0, json = call_wants_json(&late);
+    if (!call->app->late[vi][json].bytes) {
+        answer_error(&late, 408, "late", "the request did not arrive in time");
+        answer_common_headers(&late);
+        call->app->late[vi][json].bytes = http_answer_bytes(&late.answer, &call->app->late[vi][json].size);
+    }
+    if (call->app->late[vi][json].bytes)
+        http_request_set_late(call->request, call->app->late[vi][json].bytes, call->app->late[vi][json].size);
+}
+
 int app_accept(void *context, http_request *request)
 {
     server *app = context;
@@ -141,6 +159,7 @@ int app_accept(void *context, http_request *request)
     http_request_set_data(request, call);
     auth_random(call->id, 16);
     call->route = route_find(http_request_method(request), http_request_path(request), call, &call->methods);
+    prepare_late(call);
     return judge(call);
 }
 
@@ -285,26 +304,14 @@ void call_run(server_call *call)
 
 void call_reply(server_call *call)
 {
-    http_answer *a = &call->answer;
-    http_answer_header(a, "X-Request-Id", call->id);
-    http_answer_header(a, "X-Content-Type-Options", "nosniff");
-    http_answer_header(a, "Referrer-Policy", "same-origin");
-    http_answer_header(a, "X-Frame-Options", "DENY");
-    http_answer_header(a, "Permissions-Policy", "camera=(self), microphone=(), geolocation=()");
-    http_answer_header(a, "Cross-Origin-Opener-Policy", "same-origin");
-    http_answer_header(a, "Cross-Origin-Resource-Policy", "same-origin");
-    http_answer_header(a, "Content-Security-Policy",
-                       "default-src 'none'; img-src 'self' blob:; style-src 'self'; script-src 'self'; "
-                       "connect-src 'self'; media-src blob:; form-action 'self'; base-uri 'none'; "
-                       "frame-ancestors 'none'");
-    if (auth_secure(call))
-        http_answer_header(a, "Strict-Transport-Security", "max-age=31536000");
+    http_answer_header(&call->answer, "X-Request-Id", call->id);
+    answer_common_headers(call);
     if (call->guest_new)
         call_cookie(call, "dermis_guest", call->guest, 86400, true);
     http_form_release(&call->form);
     call->form_read = false;
     http_request_drop_body(call->request);
-    http_reply(call->request, a); /* the call may be gone from here on */
+    http_reply(call->request, &call->answer); /* the call may be gone from here on */
 }
 
 /* ---- over (event thread) ---- */

@@ -26,25 +26,19 @@ FILE *text_stream(server_text *text)
 
 /* ---- steps ---- */
 
-static dermis_photo_options photo_options(uint32_t side, size_t memory)
-{
-    return (dermis_photo_options){.max_side = side, .quality = PHOTO_QUALITY, .memory_bytes = memory};
-}
+/* What is stored of a photograph: itself and a thumbnail. */
+enum { COPY_PHOTO, COPY_THUMB, COPIES };
 
 /* Takes what decoding (and storing) will need from the budget; given back when the call ends. */
 static dermis_status reserve(server_call *call, const server_lease *lease, const void *data, size_t size,
-                             const classify_options *o, size_t *decode, dermis_error *err)
+                             const classify_options *o, const dermis_copy *copies, unsigned count, size_t *decode,
+                             dermis_error *err)
 {
     dermis_photo photo;
-    dermis_status status = dermis_model_probe(lease->model, data, size, &o->crop, &photo, err);
+    dermis_status status = dermis_model_probe(lease->model, data, size, &o->crop, copies, count, &photo, err);
     if (status != DERMIS_OK)
         return status;
-    size_t need = photo.memory_bytes;
-    if (o->store) {
-        dermis_photo_options options = photo_options(PHOTO_SIDE, 0);
-        size_t writing = dermis_photo_write_memory(data, size, &o->crop, &options) + STORE_SCRATCH;
-        need = need > writing ? need : writing;
-    }
+    size_t need = photo.memory_bytes + (count ? STORE_SCRATCH : 0);
     status = budget_take(&call->app->budget, need, MEMORY_WAIT_MS, err);
     if (status == DERMIS_OK) {
         call->reserved += need;
@@ -53,17 +47,38 @@ static dermis_status reserve(server_call *call, const server_lease *lease, const
     return status;
 }
 
-static dermis_status write_jpeg(const void *data, size_t size, const dermis_crop *crop, uint32_t side,
-                                server_text *out, uint32_t *width, uint32_t *height, dermis_error *err)
+/* Into the session's tensor and, where it is to be stored, the result's photograph and thumbnail. */
+static dermis_status load(server_call *call, server_lease *lease, const void *data, size_t size,
+                          const classify_options *o, classify_result *r, dermis_error *err)
 {
-    dermis_photo_options options = photo_options(side, 0);
-    FILE *f = text_stream(out);
-    if (!f)
-        return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
-    dermis_status status = dermis_photo_write(data, size, crop, &options, f, width, height, err);
-    if (fclose(f) != 0 && !status)
-        status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
-    return status;
+    dermis_copy copies[COPIES] = {[COPY_PHOTO] = {.max_side = PHOTO_SIDE, .quality = PHOTO_QUALITY},
+                                  [COPY_THUMB] = {.max_side = THUMB_SIDE, .quality = PHOTO_QUALITY}};
+    server_text *texts[COPIES] = {[COPY_PHOTO] = &r->photo, [COPY_THUMB] = &r->thumb};
+    dermis_photo photo;
+    size_t decode = 0;
+    unsigned count = o->store ? COPIES : 0;
+    dermis_status status = reserve(call, lease, data, size, o, copies, count, &decode, err);
+    if (status != DERMIS_OK)
+        return status;
+    double began = base_now_ms();
+    for (unsigned i = 0; i < count && !status; i++)
+        if (!(copies[i].out = text_stream(texts[i])))
+            status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+    dermis_session_limit_decoding(lease->session, decode);
+    if (status == DERMIS_OK)
+        status = dermis_session_load(lease->session, data, size, &o->crop, copies, count, &photo, err);
+    for (unsigned i = 0; i < count; i++)
+        if (copies[i].out && fclose(copies[i].out) != 0 && !status)
+            status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+    if (status != DERMIS_OK)
+        return status;
+    r->width = photo.width;
+    r->height = photo.height;
+    r->photo_width = copies[COPY_PHOTO].width;
+    r->photo_height = copies[COPY_PHOTO].height;
+    r->decode_ms = base_now_ms() - began;
+    metrics_stage(call->app->metrics, STAGE_DECODE, r->decode_ms);
+    return DERMIS_OK;
 }
 
 static dermis_status explain(const server_lease *lease, const classify_options *o, classify_result *r,
@@ -96,36 +111,24 @@ static dermis_status run(server_call *call, server_lease *lease, const void *dat
                          const classify_options *o, classify_result *r, dermis_error *err)
 {
     server_metrics *metrics = call->app->metrics;
-    dermis_photo photo;
-    size_t decode = 0;
-    dermis_status status = reserve(call, lease, data, size, o, &decode, err);
+    dermis_status status = load(call, lease, data, size, o, r, err);
     if (status != DERMIS_OK)
         return status;
-    double at[4];
-    at[0] = base_now_ms();
-    dermis_session_limit_decoding(lease->session, decode);
-    if ((status = dermis_session_load(lease->session, data, size, &o->crop, &photo, err)) != DERMIS_OK)
-        return status;
-    at[1] = base_now_ms();
+    double began = base_now_ms();
     const float *probabilities = dermis_session_run(lease->session);
-    at[2] = base_now_ms();
+    r->run_ms = base_now_ms() - began;
     if ((status = dermis_session_check(lease->session, err)) != DERMIS_OK)
         return status;
-    r->width = photo.width;
-    r->height = photo.height;
+    metrics_stage(metrics, STAGE_RUN, r->run_ms);
     memcpy(r->probabilities, probabilities, r->about->class_count * sizeof *probabilities);
     dermis_session_top(lease->session, r->about->class_count, r->order);
-    bool maps = call->app->settings.gradcam && r->about->explains && o->cam_class != -2;
-    if (maps && (status = explain(lease, o, r, err)) != DERMIS_OK)
+    if (!call->app->settings.gradcam || !r->about->explains || o->cam_class == -2)
+        return DERMIS_OK;
+    began = base_now_ms();
+    if ((status = explain(lease, o, r, err)) != DERMIS_OK)
         return status;
-    at[3] = base_now_ms();
-    r->decode_ms = at[1] - at[0];
-    r->run_ms = at[2] - at[1];
-    r->explain_ms = at[3] - at[2];
-    metrics_stage(metrics, STAGE_DECODE, r->decode_ms);
-    metrics_stage(metrics, STAGE_RUN, r->run_ms);
-    if (maps)
-        metrics_stage(metrics, STAGE_EXPLAIN, r->explain_ms);
+    r->explain_ms = base_now_ms() - began;
+    metrics_stage(metrics, STAGE_EXPLAIN, r->explain_ms);
     return DERMIS_OK;
 }
 
@@ -149,14 +152,7 @@ dermis_status classify(server_call *call, const void *data, size_t size, const c
         status = base_fail(err, DERMIS_E_USAGE, "the model has no class %d", options->cam_class);
     else
         status = run(call, &lease, data, size, options, &r, err);
-    /* the session is free for others while the photograph is written */
     models_release(call->app->models, &lease, status == DERMIS_E_MODEL_CHANGED);
-    if (status == DERMIS_OK && options->store) {
-        uint32_t w, h;
-        status = write_jpeg(data, size, &options->crop, PHOTO_SIDE, &r.photo, &r.photo_width, &r.photo_height, err);
-        if (status == DERMIS_OK)
-            status = write_jpeg(r.photo.data, r.photo.size, NULL, THUMB_SIDE, &r.thumb, &w, &h, err);
-    }
     if (status != DERMIS_OK) {
         classify_release(&r);
         return status;

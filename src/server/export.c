@@ -197,16 +197,11 @@ void profile_export(server_call *call)
     dermis_status status = zip ? write_all(call, zip, &err) : base_fail(&err, DERMIS_E_MEMORY, "not enough memory");
     if (zip && zipClose(zip, NULL) != ZIP_OK && !status)
         status = base_fail(&err, DERMIS_E_IO, "the export cannot be written: is the disk full?");
-    if (status == DERMIS_OK && fflush(f) != 0)
-        status = base_fail(&err, DERMIS_E_IO, "the export cannot be written: is the disk full?");
     if (status != DERMIS_OK) {
         answer_failure(call, &err);
-    } else {
-        http_answer_init(&call->answer, 200, "application/zip");
-        call->answer.file = dup(fileno(f));
-        http_answer_header(&call->answer, "Content-Disposition", "attachment; filename=\"dermis.zip\"");
-        http_answer_header(&call->answer, "Cache-Control", "no-store");
-        call->answered = true;
+        fclose(f);
+        return;
     }
-    fclose(f);
+    answer_stream(call, "application/zip", f);
+    http_answer_header(&call->answer, "Content-Disposition", "attachment; filename=\"dermis.zip\"");
 }

@@ -475,16 +475,8 @@ void result_overlay(server_call *call)
     } else if (wanted_map(call, &r, &map, &colormap)) {
         if (draw_overlay(call, r.id, &map, colormap, alpha, &f, &err) != DERMIS_OK) {
             answer_failure(call, &err);
-        } else if (fflush(f) != 0) {
-            base_fail(&err, DERMIS_E_IO, "the overlay cannot be written: is the disk full?");
-            answer_failure(call, &err);
-            fclose(f);
         } else {
-            http_answer_init(&call->answer, 200, "image/png");
-            call->answer.file = dup(fileno(f));
-            http_answer_header(&call->answer, "Cache-Control", "private, no-store");
-            call->answered = true;
-            fclose(f);
+            answer_stream(call, "image/png", f);
             metrics_stage(call->app->metrics, STAGE_DRAW, base_now_ms() - began);
         }
         base_free((void *)map.values);

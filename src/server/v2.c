@@ -79,27 +79,35 @@ static bool bad(server_call *call, const char *why)
     return false;
 }
 
-/* Brackets outside of texts nest at most MAX_DEPTH deep: the parser recurses. */
-static bool shallow(const char *text, size_t size)
+/* Per value of jansson on the heap: a number is 32 bytes and a place in a list that grows by doubling; of a
+ * text three copies stand at once while it is read. */
+#define VALUE_BYTES  64
+#define TEXT_BYTES   96 /* also of a key with its place in a table */
+#define ARRAY_BYTES  192
+#define OBJECT_BYTES 640
+
+size_t v2_json_bytes(const char *text, size_t size)
 {
     unsigned depth = 0;
-    bool quoted = false;
+    size_t bytes = 0;
     for (size_t i = 0; i < size; i++) {
         char c = text[i];
-        if (quoted) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                quoted = false;
-        } else if (c == '"') {
-            quoted = true;
-        } else if ((c == '[' || c == '{') && ++depth > MAX_DEPTH) {
-            return false;
+        if (c == '"') {
+            size_t begin = i++;
+            while (i < size && text[i] != '"')
+                i += text[i] == '\\' ? 2 : 1;
+            bytes += TEXT_BYTES + 3 * ((i < size ? i : size) - begin);
+        } else if (c == '[' || c == '{') {
+            bytes += c == '[' ? ARRAY_BYTES : OBJECT_BYTES;
+            if (++depth > MAX_DEPTH) /* the parser recurses */
+                return SIZE_MAX;
+        } else if (c == ',') {
+            bytes += VALUE_BYTES;
         } else if ((c == ']' || c == '}') && depth) {
             depth--;
         }
     }
-    return true;
+    return bytes;
 }
 
 static bool has_shape(json_t *shape, const uint32_t *expected, size_t count)
@@ -178,6 +186,7 @@ static bool wants_binary(json_t *object, const char *name)
 static bool read_infer(server_call *call, infer *q, const server_about *about)
 {
     size_t size;
+    dermis_error err;
     const char *body = http_request_body(call->request, &size);
     const char *header = http_request_header(call->request, "Inference-Header-Content-Length");
     size_t json_size = size;
@@ -189,8 +198,14 @@ static bool read_infer(server_call *call, infer *q, const server_about *about)
         q->byte_count = size - json_size;
     }
     json_error_t where;
-    if (!shallow(body, json_size))
+    size_t need = v2_json_bytes(body, json_size);
+    if (need == SIZE_MAX)
         return bad(call, "the JSON is nested too deeply");
+    if (budget_take(&call->app->budget, need, MEMORY_WAIT_MS, &err) != DERMIS_OK) {
+        answer_failure(call, &err);
+        return false;
+    }
+    call->reserved += need;
     q->root = json_loadb(body, json_size, JSON_REJECT_DUPLICATES, &where);
     json_t *inputs = json_object_get(q->root, "inputs"), *outputs = json_object_get(q->root, "outputs"), *output;
     if (!q->root) {
@@ -323,26 +338,14 @@ static void run_tensor(server_call *call, infer *q)
 void v2_infer(server_call *call)
 {
     infer q = {0};
-    dermis_error err;
-    size_t size;
     server_about *about = named(call);
     if (!about)
         return;
-    http_request_body(call->request, &size);
-    const char *header = http_request_header(call->request, "Inference-Header-Content-Length");
-    size_t json_size = header && strlen(header) < 10 ? strtoul(header, NULL, 10) : size;
-    /* a number of two characters becomes a value of 32 bytes and its place in a list */
-    size_t need = (json_size < size ? json_size : size) * 24 + 65536;
-    if (budget_take(&call->app->budget, need, MEMORY_WAIT_MS, &err) != DERMIS_OK) {
-        answer_failure(call, &err);
-    } else {
-        call->reserved += need;
-        if (read_infer(call, &q, about)) {
-            if (q.picture)
-                run_picture(call, &q);
-            else
-                run_tensor(call, &q);
-        }
+    if (read_infer(call, &q, about)) {
+        if (q.picture)
+            run_picture(call, &q);
+        else
+            run_tensor(call, &q);
     }
     json_decref(q.root);
     base_free(q.owned);

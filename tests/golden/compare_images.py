@@ -1,4 +1,4 @@
-"""Compares image_to_tensor with Pillow over any pictures, by hand:
+"""Compares image_decode with Pillow over any pictures, by hand:
 
     python compare_images.py BUILD/tests/image_dump 300x300,224x224 FOLDER_OR_FILE... [--limit N]
 

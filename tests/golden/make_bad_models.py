@@ -118,6 +118,12 @@ def conv(**arguments):
     return c
 
 
+def dense(units):
+    c = config()
+    c["config"]["layers"][6]["config"].update(units=units, activation="linear")
+    return c
+
+
 def instead(class_name, **config_of):
     """The ReLU layer replaced by another class."""
     c = config()
@@ -184,6 +190,8 @@ def main():
     put("good.h5", old)
     put("good_hdf5.keras", old)
     keras("half.keras", data=with_kernel(weights()["conv2d"][0].astype("f2")))
+    keras("scores.keras", cfg=dense(2), data=hdf5(weights()))  # no activation at the end
+    keras("score.keras", cfg=dense(1), data=hdf5({**weights(), "dense": [np.array([[1], [0.5]], "f4"), np.array([0.1], "f4")]}))
     put("truncated.keras", good[:len(good) // 2])
     put("truncated.h5", old[:len(old) // 2])
     put("text.keras", b"a model, I promise\n")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import tempfile
 import threading
@@ -25,6 +26,20 @@ def multipart(fields, boundary="dermis-test-boundary"):
             head, data = f'name="{field[0]}"; filename="{field[1]}"\r\nContent-Type: {field[2]}', field[3]
         out += f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + data + b"\r\n"
     return f"multipart/form-data; boundary={boundary}", out + f"--{boundary}--\r\n".encode()
+
+
+def flat_jpeg(width, height, orientation=1):
+    """A grey baseline JPEG of that size, chroma halved, turned by its EXIF orientation. In its tables the code of each
+    block is two zero bits, so its scan is zero bytes."""
+    def segment(marker, data):
+        return b"\xff" + bytes([marker]) + struct.pack(">H", len(data) + 2) + data
+    blocks = -(-width // 16) * -(-height // 16) * 6
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01" + struct.pack(">HHI", orientation, 0, 0)
+    one_code = bytes([1] + [0] * 15) + b"\0"
+    return (b"\xff\xd8" + segment(0xe1, exif) + segment(0xdb, b"\0" + bytes([16] * 64)) +
+            segment(0xc0, struct.pack(">BHHB", 8, height, width, 3) + b"\x01\x22\0\x02\x11\0\x03\x11\0") +
+            segment(0xc4, b"\x00" + one_code) + segment(0xc4, b"\x10" + one_code) +
+            segment(0xda, b"\x03\x01\0\x02\0\x03\0\0\x3f\0") + bytes(-(-blocks * 2 // 8)) + b"\xff\xd9")
 
 
 class Answer:

@@ -272,6 +272,8 @@ class Flow(unittest.TestCase):
         self.assertEqual(sorted(memory), ["gradcam_enabled", "memory", "model_loaded", "status"])
         self.assertEqual(sorted(memory["memory"]), ["percent", "rss_mb", "vms_mb"])
         self.assertIn("dermis_requests_total", client.get("/metrics").text)
+        # what comes through a proxy that nobody named does not come from this machine
+        self.assertEqual(client.get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"}).status, 403)
 
     def test_many_at_once(self):
         results = []

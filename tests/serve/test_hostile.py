@@ -3,6 +3,7 @@
 Usage: test_hostile.py BUILD_ROOT SOURCE_ROOT
 """
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import threading
 import time
 import unittest
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -121,21 +123,34 @@ class Bad(unittest.TestCase):
             raw(port, garbage, 3)
         self.alive()
 
-    def test_slow_clients_are_cut(self):
-        port = self.service.port
-        began = time.monotonic()
-        slow = socket.create_connection(("127.0.0.1", port), timeout=30)
-        slow.sendall(b"POST /upload/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n")
-        try:
+    def late_body(self, headers):
+        """What a client is told that sends its body a byte at a time, and when."""
+        began, got = time.monotonic(), b""
+        with socket.create_connection(("127.0.0.1", self.service.port), timeout=0.2) as slow:
+            slow.sendall(b"POST /upload/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n" + headers +
+                         b"Content-Length: 100000\r\n\r\n")
             while time.monotonic() - began < 20:
-                slow.sendall(b"x")
-                time.sleep(0.2)
-            cut = False
-        except OSError:
-            cut = True
-        self.assertTrue(cut)
-        self.assertLess(time.monotonic() - began, 10)
-        slow.close()
+                try:
+                    part = slow.recv(65536)
+                    got += part
+                    if not part:
+                        break
+                except TimeoutError:
+                    slow.sendall(b"x")
+        return got.decode(), time.monotonic() - began
+
+    def test_late_bodies(self):
+        """Their time is over: told so in their language and form, then cut."""
+        tries = {b"Accept-Language: vi\r\n": "Mất quá nhiều thời gian", b"": "This took too long",
+                 b"Accept: application/json\r\n": '"code":"late"'}
+        with ThreadPoolExecutor(len(tries)) as pool:
+            for (got, took), expected in zip(pool.map(self.late_body, tries), tries.values()):
+                self.assertIn("HTTP/1.1 408 ", got[:20])
+                self.assertIn(expected, got)
+                self.assertIn("default-src 'none'", got)
+                self.assertTrue(4.5 < took < 10, took)
+        self.assertTrue(self.service.wait(lambda: re.search(
+            r'dermis_requests_total{method="POST",route="/upload/",status="408"} 3\n', self.service.client().get("/metrics").text)))
         self.alive()
 
     def test_hostile_text_everywhere(self):

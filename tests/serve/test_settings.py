@@ -2,7 +2,10 @@
 
 Usage: test_settings.py BUILD_ROOT SOURCE_ROOT
 """
+import json
+import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +13,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from service import Service  # noqa: E402
+from service import Service, flat_jpeg  # noqa: E402
 
 BUILD, SOURCE = Path(sys.argv[1]), Path(sys.argv[2])
 
@@ -75,9 +78,33 @@ class Settings(unittest.TestCase):
         run = serve("--memory", "20M", "--data-dir", tempfile.mkdtemp())
         self.assertEqual(run.returncode, 12)
         self.assertIn("program", run.stderr)
+        # with the least that it takes a phone's photograph is stored, upright
+        least = float(re.search(r"it takes ([\d.]+)", run.stderr).group(1)) * 1e6 + 100000
+        with Service(BUILD, "--memory", int(least)) as service:
+            client = service.client()
+            answer = client.upload(flat_jpeg(4000, 3000, 6))
+            self.assertEqual(answer.status, 303, answer.text)
+            self.assertRegex(client.get(answer.headers["Location"]).text, r'width="1200" height="1600"')
+            # and so is a tensor as JSON
+            model = client.get("/v2/models/" + client.get("/api/v1/model").json()["name"]).json()
+            shape = model["inputs"][0]["shape"]
+            answer = client.ask("POST", f"/v2/models/{model['name']}/infer", json.dumps({"inputs": [{
+                "name": "input", "datatype": "FP32", "shape": shape, "data": [127.123456] * math.prod(shape)}]}))
+            self.assertEqual(answer.status, 200, answer.text)
         with Service(BUILD, "--memory", "160M") as service:
             bound = float(service.memory.split("at most ")[1].split(" MB")[0])
             self.assertLessEqual(bound, 160 * 1.048576 + 0.05)  # printed with one decimal
+
+    def test_few_files(self):
+        """Connections that the process may not open files for are not offered."""
+        with tempfile.TemporaryDirectory() as folder:
+            run = subprocess.Popen(["sh", "-c", 'ulimit -n 300; exec "$0" "$@"', BUILD / "dermis", "serve", "--port", "0", "--data-dir",
+                                    f"{folder}/data"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            run.stdout.readline()
+            self.assertIn(" 86 connections ", run.stdout.readline())
+            run.terminate()
+            self.assertIn('"connections":86,"asked":512', run.communicate(timeout=60)[1])
+            self.assertEqual(run.returncode, 0)
 
     def test_folder(self):
         with tempfile.TemporaryDirectory() as folder:

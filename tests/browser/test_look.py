@@ -5,7 +5,10 @@ Usage: test_look.py BUILD_ROOT SOURCE_ROOT
 import base64
 import json
 import re
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 from base import AUDIT, BUILD, PASSWORD, PHOTO, SHOTS, SOURCE, Pages, Service, main
 
@@ -101,6 +104,28 @@ class Look(Pages):
             browser.run(script)
             found = browser.run("return (function () { %s }).call(null, {targets: true})" % AUDIT)
             self.assertTrue([f for f in found if f.startswith(fault)], f"{fault}: {found}")
+
+    # ---- languages, and what the policy forbids ----
+
+    def test_language_switch(self):
+        browser = self.browser("vi", 360)
+        browser.open(self.home + self.guest)
+        browser.follow(".languages a[hreflang=en]")
+        self.assertEqual((browser.path(), browser.run("return document.documentElement.lang")), (self.guest, "en"))
+        browser.open(self.home + "/about/")  # it is remembered
+        self.assertEqual(browser.text("h1"), TEXTS["en"]["about"]["title"])
+        browser.follow(".languages a[hreflang=vi]")
+        self.assertEqual(browser.text("h1"), TEXTS["vi"]["about"]["title"])
+
+    def test_inline_scripts_do_not_run(self):
+        browser = self.browser()
+        for path in ("/", self.guest, "/login/"):
+            browser.open(self.home + path)
+            browser.run("""document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}));
+                document.body.insertAdjacentHTML('beforeend', '<p style="color: #123456" id="evil">x</p><img src="/nothing" onerror="window.ran = 2">');""")
+            browser.wait("document.images[document.images.length - 1].complete")
+            self.assertEqual(browser.run("return [window.ran || 0, getComputedStyle(document.getElementById('evil')).color === 'rgb(18, 52, 86)']"), [0, False])
+            self.assertGreaterEqual(len([c for c in browser.complaints() if "Content Security Policy" in c]), 3)
 
     # ---- keyboard ----
 
@@ -246,7 +271,7 @@ class Look(Pages):
         """A form as a page without script would send it; file: (name, size)."""
         browser.run("""const [path, fields, file] = arguments, form = document.createElement('form');
             window.before = true;
-            form.method = 'post'; form.action = path; form.enctype = file ? 'multipart/form-data' : 'application/x-www-form-urlencoded';
+            form.method = 'post'; form.action = path; form.enctype = file || fields.image ? 'multipart/form-data' : 'application/x-www-form-urlencoded';
             Object.entries(fields).forEach(([name, value]) => form.append(Object.assign(document.createElement('input'), {name, value})));
             if (file) {
                 const moved = new DataTransfer(), input = Object.assign(document.createElement('input'), {type: 'file', name: 'image'});
@@ -288,6 +313,30 @@ class Look(Pages):
             self.error(browser, 403)
             browser.open(self.home + self.results[0])
             self.arrived(browser)  # nothing happened to it
+
+    def test_no_model(self):
+        """The model's file is gone when it is first needed: said on the page, with or without script, and the picture stays."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        model = Path(folder.name) / "model.gguf"
+        shutil.copy(next((SOURCE / "models").glob("*.gguf")), model)
+        service = Service(BUILD, "-m", model).__enter__()
+        self.addCleanup(service.__exit__, None, None, None)
+        model.unlink()
+        self.home = f"http://127.0.0.1:{service.port}"
+        browser = self.browser("vi", 360)
+        self.choose(browser)
+        browser.click("#look")
+        browser.wait("!document.getElementById('problem').hidden")
+        self.assertEqual(browser.text("#problem"), TEXTS["vi"]["server"]["no_model"])
+        self.assertTrue(browser.run("return document.getElementById('picture').checkVisibility()"))
+        csrf = browser.run("return document.querySelector('[name=csrf]').value")
+        self.submit(browser, "/upload/", {"csrf": csrf, "image": "data:image/jpeg;base64," + base64.b64encode(PHOTO.read_bytes()).decode()})
+        self.error(browser, 503)
+        program = service.client()
+        answer = program.ask("POST", "/api/v1/predict", PHOTO.read_bytes(), {"Content-Type": "image/jpeg"})
+        self.assertEqual((answer.status, answer.json()["error"]["code"]), (503, "no-model"))
+        self.assertEqual(program.get("/health/ready").status, 503)
 
     def test_too_many(self):
         self.home = f"http://127.0.0.1:{self.short.port}"

@@ -135,6 +135,25 @@ class Take(Pages):
                 if e["method"] == "Network.requestWillBeSentExtraInfo" and "Content-Length" in e["params"]["headers"]]
         self.assertEqual([1e5 < length <= 5 << 20 for length in sent], [True], sent)
 
+    def test_back(self):
+        """The phone's "back" leads from the square to the choice, and from the result to the choice, never off the page."""
+        browser = self.browser("vi", 360)
+        self.choose(browser)
+        browser.back()
+        browser.wait("document.getElementById('edit').hidden && document.getElementById('take').checkVisibility()")
+        self.assertEqual(browser.path(), "/")
+        browser.type("#image", str(PHOTO))
+        self.previewed(browser)
+        browser.click("#another")
+        browser.wait("document.getElementById('take').checkVisibility()")
+        browser.type("#image", str(PHOTO))
+        self.previewed(browser)
+        result = self.send(browser)
+        browser.back()
+        browser.wait("location.pathname == '/' && document.getElementById('take').checkVisibility()")
+        browser.call("POST", "/forward")
+        browser.wait(lambda: browser.path() == result)
+
     def test_advice(self):
         """A good photograph and what spoils it: each gets the line that is due, and no other."""
         browser = self.browser("en", 360)

@@ -65,7 +65,7 @@ class Pages(unittest.TestCase):
     def previewed(self, browser):
         browser.wait("!document.getElementById('edit').hidden && document.getElementById('picture').naturalWidth > 0")
 
-    def give(self, browser, data, name, kind, way="change", target="document"):
+    def give(self, browser, data, name, kind, way="change"):
         """A file that comes by an event: "change" of the field, "drop", "paste"."""
         browser.run("""const [text, name, type, way] = arguments, moved = new DataTransfer();
             moved.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name, {type}));

@@ -32,7 +32,7 @@ class Browser:
         self.downloads = Path(self.folder.name) / "downloads"
         self.process = subprocess.Popen(["chromedriver", f"--port={self.port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                     f"--user-data-dir={self.folder.name}/profile", "--use-fake-device-for-media-stream",
+                     f"--user-data-dir={self.folder.name}/profile", "--use-fake-device-for-media-stream=device-count=2",
                      "--use-fake-ui-for-media-stream", f"--lang={language}", f"--accept-lang={language}", "--hide-scrollbars",
                      f"--window-size={max(width, 500)},{height}"]
         options = {"args": arguments, "prefs": {"intl.accept_languages": language, "download.default_directory": str(self.downloads)}}
@@ -184,8 +184,9 @@ class Browser:
         path.write_bytes(base64.b64decode(self.call("GET", "/screenshot")))
         self.resize(*size[:2])
 
-    def offline(self, off):
-        self.call("POST", "/chromium/network_conditions", {"network_conditions": {"offline": off, "latency": 0, "throughput": 1 << 30}})
+    def network(self, offline=False, latency=0):
+        """latency: milliseconds that everything takes longer."""
+        self.call("POST", "/chromium/network_conditions", {"network_conditions": {"offline": offline, "latency": latency, "throughput": 1 << 30}})
 
     def events(self):
         """Chromium's own events since the last call; whatever was asked of the network goes to `asked`."""

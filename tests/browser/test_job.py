@@ -2,6 +2,8 @@
 
 Usage: test_job.py BUILD_ROOT SOURCE_ROOT
 """
+import base64
+
 from base import PASSWORD, SHOTS, Pages, main
 
 
@@ -98,8 +100,14 @@ class Job(Pages):
             browser.open(self.home + "/")
             browser.click("#take")
             browser.wait("document.querySelector('video').videoWidth > 0 && !document.getElementById('shoot').disabled")
-            browser.shot(SHOTS / f"camera-vi-{width}.png")
             self.fit(browser, "camera")
+            live = "return document.querySelector('video').srcObject.getVideoTracks()[0].label"
+            back = browser.run(live)
+            browser.wait("!document.getElementById('facing').hidden")
+            browser.click("#facing label:last-of-type")  # the other camera
+            browser.wait("document.querySelector('video').srcObject && !document.getElementById('shoot').disabled")
+            self.assertNotEqual(browser.run(live), back)
+            (SHOTS / f"camera-vi-{width}.png").write_bytes(base64.b64decode(browser.call("GET", "/screenshot")))
             browser.click("#shoot")
             self.previewed(browser)
             self.assertEqual(browser.run("const v = document.querySelector('video'); return v && v.srcObject ? "
@@ -108,10 +116,8 @@ class Job(Pages):
 
     def test_no_picture_is_said_on_the_page(self):
         browser = self.browser("en", 360)
-        bad = SHOTS / "no-picture.heic"
-        bad.write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
         browser.open(self.home + "/")
-        browser.type("#image", str(bad))
+        self.give(browser, b"\0\0\0\x18ftypheic" + bytes(200), "IMG_0001.HEIC", "image/heic")
         browser.wait("!document.getElementById('problem').hidden")
         self.assertIn("HEIC", browser.text("#problem"))
         self.look(browser, "heic")

@@ -227,14 +227,29 @@ class Look(Pages):
     def test_connection_lost(self):
         browser = self.browser("vi", 360)
         self.choose(browser)
-        browser.offline(True)
+        browser.network(offline=True)
         browser.click("#look")
         browser.wait("!document.getElementById('problem').hidden")
         self.assertEqual(browser.text("#problem"), TEXTS["vi"]["home"]["offline"])
         self.assertTrue(browser.run("return document.getElementById('picture').checkVisibility() && !document.getElementById('look').disabled"))
         browser.shot(SHOTS / "offline-vi-360.png")
-        browser.offline(False)
+        browser.network()
         self.send(browser)
+
+    def test_waiting_is_seen(self):
+        browser = self.browser("vi", 360)
+        browser.resize(360, 560)  # a small phone, with the button at its lower edge
+        self.choose(browser)
+        browser.wait("document.querySelector('#advice li')")
+        browser.network(latency=1500)
+        browser.run("document.getElementById('another').scrollIntoView({block: 'end', behavior: 'instant'}); document.getElementById('look').click()")
+        browser.wait("document.getElementById('wait').checkVisibility()", 2)
+        self.assertIn(browser.text("#wait-text"), (TEXTS["vi"]["home"]["sending"], TEXTS["vi"]["home"]["looking"]))
+        self.assertTrue(browser.run("return document.getElementById('problem').hidden && document.getElementById('wait').getBoundingClientRect().bottom <= innerHeight"))
+        self.assertEqual(browser.run("return [...document.querySelectorAll('#edit input, #edit button, #actions button')].filter((n) => !n.disabled).map((n) => n.id)"), [])
+        browser.shot(SHOTS / "waiting-vi-360.png")
+        browser.network()
+        self.arrived(browser)
 
     # ---- paper ----
 

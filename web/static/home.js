@@ -27,6 +27,7 @@ document.addEventListener('DOMContentLoaded', function () {
     $('wait-text').textContent = text || '';
     $('wait').hidden = !text;
     $('sent').hidden = text !== say.sending;
+    if (text) $('wait').scrollIntoView({ block: 'nearest' }); /* below the button, so below a small window's edge */
   }
 
   /* ---- a picture comes in ---- */
@@ -292,6 +293,7 @@ document.addEventListener('DOMContentLoaded', function () {
     busy = on;
     form.setAttribute('aria-busy', on);
     ['look', 'another', 'whole'].forEach((id) => { $(id).disabled = on; });
+    ['size', 'smaller', 'larger'].forEach((id) => { $(id).disabled = on || !!(picture && picture.whole); });
     if (!on) wait();
   }
   function post(body) {

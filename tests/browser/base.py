@@ -43,7 +43,7 @@ class Pages(unittest.TestCase):
     def quiet(self, browser):
         self.assertEqual(browser.complaints(), [])
         browser.events()
-        strange = [url for url in browser.asked if not url.startswith((self.home + "/", f"blob:{self.home}/", "data:", "about:", "chrome:"))]
+        strange = [url for url in browser.asked if not url.startswith((self.home + "/", f"blob:{self.home}/", "data:", "about:"))]
         self.assertEqual(strange, [])
         self.assertTrue(any(url.startswith(self.home) for url in browser.asked))  # so that the list above was one
 

@@ -35,7 +35,8 @@ class Browser:
                      f"--user-data-dir={self.folder.name}/profile", "--use-fake-device-for-media-stream=device-count=2",
                      "--use-fake-ui-for-media-stream", f"--lang={language}", f"--accept-lang={language}", "--hide-scrollbars",
                      f"--window-size={max(width, 500)},{height}"]
-        options = {"args": arguments, "prefs": {"intl.accept_languages": language, "download.default_directory": str(self.downloads)}}
+        options = {"args": arguments, "prefs": {"intl.accept_languages": language, "download.default_directory": str(self.downloads),
+                                                "session.restore_on_startup": 4, "session.startup_urls": ["about:blank"]}}
         if width < 600:
             options["mobileEmulation"] = {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1.0, "touch": True}}
         wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options, "pageLoadStrategy": "normal",

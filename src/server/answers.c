@@ -153,9 +153,8 @@ json_t *page_context(server_call *call, const char *page)
     json_t *c = json_pack(
         "{s:s, s:O, s:s, s:b, s:b, s:s, s:s, s:s, s:b, s:s, s:i, s:b, s:o}", "page", page, "t", texts(call),
         "lang", call->language, "lang_en", !vi, "lang_vi", vi, "here", here, "v", call->app->web_hash, "csrf",
-        auth_csrf(call), "signup_open", settings->signup == SERVER_SIGNUP_OPEN, "stays", stays,
-        "upload_mb", (int)(settings->upload_bytes >> 20), "heat",
-        settings->gradcam, "model", model_context(call));
+        auth_csrf(call), "signup_open", settings->signup == SERVER_SIGNUP_OPEN, "stays", stays, "upload_mb",
+        (int)(settings->upload_bytes >> 20), "heat", settings->gradcam, "model", model_context(call));
     if (c && call->signed_in)
         json_object_set_new(c, "user", json_pack("{s:s, s:b}", "name", call->user.name, "is_operator",
                                                  call->user.is_operator));

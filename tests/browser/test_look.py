@@ -52,10 +52,12 @@ class Look(Pages):
         seen.setdefault(name, set()).update(browser.run(SEEN))
         scheme = "dark" if browser.language == "en" else "light"
         browser.media(prefers_color_scheme=scheme)
-        for width in (320, 1280):
+        for width, letters in ((320, 100), (360, 130), (1280, 100), (1280, 200)):  # per cent of what the reader's browser begins with
             browser.resize(width)
-            self.fit(browser, f"{name} {scheme}")
-            browser.shot(SHOTS / f"all-{name}-{browser.language}-{width}-{scheme}.png")
+            browser.run("document.documentElement.style.fontSize = arguments[0] + '%'", letters)
+            self.fit(browser, f"{name} {scheme} {letters}")
+            if letters == 100:
+                browser.shot(SHOTS / f"all-{name}-{browser.language}-{width}-{scheme}.png")
 
     def every_page(self, language):
         browser, seen = self.browser(language, 360), {}

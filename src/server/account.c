@@ -5,7 +5,7 @@
 
 static void show(server_call *call, const char *page, int status, const char *problem, unsigned wait)
 {
-    char next[600] = "", encoded[1800], name[STORE_NAME_BYTES] = "";
+    char next[600] = "", encoded[2000], name[STORE_NAME_BYTES] = "";
     const char *asked = http_request_query(call->request, "next");
     if (call->form_read) {
         http_form_text(&call->form, "next", next, sizeof next);

@@ -480,10 +480,10 @@ static void test_malformed(void **state)
         assert_int_equal(f.last_refused, 400);
     }
     /* two lengths, or a length and chunks: whatever the answer, what follows is not taken for a request */
+#define SMUGGLED "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
     static const char *const smuggled[] = {
-        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 40\r\n\r\nabcGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n",
-        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: "
-        "h\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 40\r\n\r\nabc" SMUGGLED,
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" SMUGGLED,
         "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc",
         "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",

@@ -24,7 +24,9 @@
 #define PHOTOS_UNBOUND   ((size_t)256 << 20) /* for photographs where no budget is set */
 #define PHOTOS_LEAST     ((size_t)18 << 20)  /* one 12-megapixel photograph, turned and stored, beside the bodies */
 #define PAGES_BYTES      ((size_t)3 << 20)   /* pages being made, their contexts, answers being sent */
-#define CONNECTION_BYTES ((size_t)24 << 10)
+#define CONNECTION_BYTES ((size_t)24 << 10) /* request line and headers */
+#define AROUND_BYTES     ((size_t)8 << 10)  /* libmicrohttpd's own of a connection, its request and call */
+#define TLS_BYTES        ((size_t)48 << 10) /* GnuTLS: 11 KiB of a quiet connection, a record each way, the handshake */
 #define DRAIN_MS         30000
 #define OTHER_FILES      128 /* beside connections: database, model, photographs being written, logs */
 
@@ -101,6 +103,11 @@ static size_t fixed(const memory_plan *p)
     return p->program + p->model + p->sessions + p->connections + p->database + p->password + p->pages;
 }
 
+static size_t connections_memory(const server_settings *s)
+{
+    return s->connections * (CONNECTION_BYTES + AROUND_BYTES + (*s->tls_certificate ? TLS_BYTES : 0));
+}
+
 static dermis_status plan_memory(server *app, size_t limit, server_program_bytes *program, memory_plan *out,
                                  dermis_error *err)
 {
@@ -108,7 +115,7 @@ static dermis_status plan_memory(server *app, size_t limit, server_program_bytes
     memory_plan p = {.program = program(),
                      .model = base_align_up(about->file_bytes, 4096),
                      .sessions = app->settings.workers * about->session_bytes,
-                     .connections = app->settings.connections * CONNECTION_BYTES,
+                     .connections = connections_memory(&app->settings),
                      .database = store_memory_bytes(),
                      .password = PASSWORD_BYTES,
                      .pages = PAGES_BYTES};
@@ -122,7 +129,7 @@ static dermis_status plan_memory(server *app, size_t limit, server_program_bytes
     }
     while (budget && app->settings.connections > 64 && fixed(&p) + PHOTOS_LEAST > budget) {
         app->settings.connections /= 2;
-        p.connections = app->settings.connections * CONNECTION_BYTES;
+        p.connections = connections_memory(&app->settings);
     }
     if (budget && fixed(&p) + PHOTOS_LEAST > budget)
         return base_fail(err, DERMIS_E_BUDGET,

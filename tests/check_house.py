@@ -3,10 +3,12 @@
 - a layer includes only itself and what stands below it (docs/architecture.md draws the order);
 - no source is over 800 lines, tables excepted (named below);
 - every global symbol of a layer's library has the layer's prefix;
+- the pages, styles and scripts of the service are below 100 kB together, and the texts of both languages have the same keys;
 - docs/model-format.md names every operator and attribute of model/ops.c and every key of reader and writer.
 
 Usage: check_house.py SOURCE_ROOT BUILD_ROOT
 """
+import json
 import re
 import subprocess
 import sys
@@ -34,6 +36,7 @@ PREFIXES = {"engine": ("dermis_",), "base": ("base_",),
                        "result_", "route_", "status_", "text_", "upload_", "url_", "v2_")}
 PROGRAMS = {"convert", "cli"}  # no library, so no symbols for others
 MAX_LINES = 800
+MAX_WEB_BYTES = 100_000
 TABLES = {"src/image/colormaps.c"}  # numbers only
 SOURCES = {".c", ".h", ".py", ".js", ".sh", ".css"}
 
@@ -106,9 +109,27 @@ def model_format(root):
         yield f"docs/model-format.md: names `{key}`, which src/model does not know"
 
 
+def keys(texts, above=""):
+    return {name for key, value in texts.items()
+            for name in (keys(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}"})}
+
+
+def web(root):
+    size = sum(p.stat().st_size for folder in ("pages", "static") for p in (root / "web" / folder).iterdir())
+    if not 10_000 < size <= MAX_WEB_BYTES:
+        yield f"web: pages, styles and scripts take {size} bytes, more than {MAX_WEB_BYTES}"
+    texts = {language: keys(json.loads((root / "web" / "texts" / f"{language}.json").read_text(encoding="utf-8")))
+             for language in ("en", "vi")}
+    for key in sorted(texts["en"] ^ texts["vi"]):
+        yield f"web/texts: {key} stands in one language only"
+    pages = "".join(p.read_text(encoding="utf-8") for p in (root / "web" / "pages").iterdir())
+    for key in sorted(set(re.findall(r"\{\{t\.([\w.]+)\}\}", pages)) - texts["en"]):
+        yield f"web/pages: {{{{t.{key}}}}} is no text"
+
+
 def main():
     root, build = Path(sys.argv[1]), Path(sys.argv[2])
-    faults = [*layering(root), *lengths(root), *symbols(build), *model_format(root)]
+    faults = [*layering(root), *lengths(root), *symbols(build), *web(root), *model_format(root)]
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")

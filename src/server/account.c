@@ -5,7 +5,7 @@
 
 static void show(server_call *call, const char *page, int status, const char *problem, unsigned wait)
 {
-    char next[600] = "", name[STORE_NAME_BYTES] = "";
+    char next[600] = "", encoded[2000], name[STORE_NAME_BYTES] = "";
     const char *asked = http_request_query(call->request, "next");
     if (call->form_read) {
         http_form_text(&call->form, "next", next, sizeof next);
@@ -14,7 +14,11 @@ static void show(server_call *call, const char *page, int status, const char *pr
         snprintf(next, sizeof next, "%s", strlen(asked) < sizeof next ? asked : "");
     }
     json_t *context = page_context(call, page);
-    json_object_set_new(context, "next", json_string(call_local_path(next) ? next : ""));
+    if (!call_local_path(next))
+        *next = 0;
+    url_encode(next, encoded, sizeof encoded);
+    json_object_set_new(context, "next", json_string(next));
+    json_object_set_new(context, "next_encoded", json_string(encoded)); /* so that log-in and sign-up hand it on */
     json_object_set_new(context, "name", json_string(name));
     if (wait)
         json_object_set_new(context, "seconds", json_integer(wait));

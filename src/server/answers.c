@@ -60,6 +60,23 @@ void call_time(const server_call *call, int64_t when, char *out, size_t size)
         memmove(out, out + 1, strlen(out));
 }
 
+/* A length of time in the reader's words, in the largest unit that it fills whole: "30 minutes", "1 day". */
+static void span_text(const server_call *call, uint64_t seconds, char *out, size_t size)
+{
+    static const struct {
+        unsigned seconds;
+        const char *one, *many;
+    } units[] = {{86400, "span.day", "span.days"},
+                 {3600, "span.hour", "span.hours"},
+                 {60, "span.minute", "span.minutes"},
+                 {1, "span.second", "span.seconds"}};
+    size_t i = 0;
+    while (seconds % units[i].seconds)
+        i++;
+    uint64_t n = seconds / units[i].seconds;
+    snprintf(out, size, "%llu\u00a0%s", (unsigned long long)n, call_text(call, n == 1 ? units[i].one : units[i].many));
+}
+
 void url_encode(const char *text, char *out, size_t size)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -127,17 +144,17 @@ static json_t *model_context(const server_call *call)
 json_t *page_context(server_call *call, const char *page)
 {
     const server_settings *settings = &call->app->settings;
-    char here[1200], path[400];
+    char here[1200], path[400], stays[64];
     const char *query = http_request_method(call->request) == HTTP_GET ? http_request_path(call->request) : "/";
     snprintf(path, sizeof path, "%s", strlen(query) < sizeof path ? query : "/");
     url_encode(path, here, sizeof here);
     bool vi = strcmp(call->language, "vi") == 0;
+    span_text(call, (uint64_t)settings->retention_s, stays, sizeof stays);
     json_t *c = json_pack(
-        "{s:s, s:O, s:s, s:b, s:b, s:s, s:s, s:s, s:b, s:i, s:i, s:b, s:o}", "page", page, "t", texts(call),
+        "{s:s, s:O, s:s, s:b, s:b, s:s, s:s, s:s, s:b, s:s, s:i, s:b, s:o}", "page", page, "t", texts(call),
         "lang", call->language, "lang_en", !vi, "lang_vi", vi, "here", here, "v", call->app->web_hash, "csrf",
-        auth_csrf(call), "signup_open", settings->signup == SERVER_SIGNUP_OPEN, "minutes",
-        (int)(settings->retention_s / 60), "upload_mb", (int)(settings->upload_bytes >> 20), "heat",
-        settings->gradcam, "model", model_context(call));
+        auth_csrf(call), "signup_open", settings->signup == SERVER_SIGNUP_OPEN, "stays", stays, "upload_mb",
+        (int)(settings->upload_bytes >> 20), "heat", settings->gradcam, "model", model_context(call));
     if (c && call->signed_in)
         json_object_set_new(c, "user", json_pack("{s:s, s:b}", "name", call->user.name, "is_operator",
                                                  call->user.is_operator));

@@ -241,6 +241,15 @@ static void install(server_models *m, server_generation *g)
     m->used_ms = base_now_ms();
 }
 
+/* Why the model's file cannot be used is the operator's matter and in the log; to a request its own result is not what is
+ * missing, nor is it the disk that is full. */
+static dermis_status unusable(dermis_status status, dermis_error *err)
+{
+    if (status == DERMIS_E_NOT_FOUND || status == DERMIS_E_IO || status == DERMIS_E_USAGE)
+        status = err->status = DERMIS_E_MODEL_INVALID;
+    return status;
+}
+
 dermis_status models_acquire(server_models *m, server_lease *out, dermis_error *err)
 {
     dermis_status status = DERMIS_OK;
@@ -251,7 +260,7 @@ dermis_status models_acquire(server_models *m, server_lease *out, dermis_error *
         server_generation *g = NULL;
         m->loading = true;
         pthread_mutex_unlock(&m->mutex);
-        status = generation_open(m, &g, err);
+        status = unusable(generation_open(m, &g, err), err);
         if (status == DERMIS_OK && (status = measure(m, g, err)) != DERMIS_OK)
             generation_free(g);
         pthread_mutex_lock(&m->mutex);

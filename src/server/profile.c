@@ -42,7 +42,7 @@ static json_t *filter_context(server_call *call, const char *text, const char *c
                                                  strcmp(about->classes[i], chosen) == 0));
     }
     about_release(about);
-    return json_pack("{s:s, s:o}", "text", text, "classes", classes);
+    return json_pack("{s:s, s:o, s:b}", "text", text, "classes", classes, "active", *text || *chosen);
 }
 
 static void page_address(const char *text, const char *class, unsigned page, char *out, size_t size)
@@ -93,6 +93,7 @@ static void show(server_call *call, int status, const char *problem, const char 
     json_object_set_new(context, "results", results.list);
     json_object_set_new(context, "total", json_integer(total));
     json_object_set_new(context, "filter", filter_context(call, text, class));
+    json_object_set_new(context, "filter_shown", json_boolean(total || *text || *class));
     json_object_set_new(context, "tokens", tokens.list);
     if (token)
         json_object_set_new(context, "new_token", json_string(token));

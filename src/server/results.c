@@ -168,9 +168,12 @@ static json_t *explained(server_call *call, const server_about *about, const sto
                                                          class_name(call, about, p), "selected",
                                                          index == class_index));
     }
-    for (size_t i = 0; i < sizeof colormaps / sizeof *colormaps; i++)
-        json_array_append_new(colours, json_pack("{s:s, s:b}", "name", colormaps[i], "selected",
-                                                 strcmp(colormaps[i], colormap) == 0));
+    for (size_t i = 0; i < sizeof colormaps / sizeof *colormaps; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "colours.%s", colormaps[i]);
+        json_array_append_new(colours, json_pack("{s:s, s:s, s:b}", "name", colormaps[i], "label", call_text(call, key),
+                                                 "selected", strcmp(colormaps[i], colormap) == 0));
+    }
     bool blank = true;
     float *values = base_alloc(BASE_TAG_SERVER, (size_t)set.height * set.width * sizeof *values);
     if (values)

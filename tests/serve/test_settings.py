@@ -36,6 +36,13 @@ class Settings(unittest.TestCase):
         for line in serve("--settings").stdout.splitlines()[2:]:
             self.assertIn(line.split("`")[1], text)
 
+    def test_retention_in_words(self):
+        for value, words in (("60", ("after 1\u00a0minute,", "sau 1\u00a0phút,")), ("90s", ("after 90\u00a0seconds,", "sau 90\u00a0giây,")),
+                             ("2h", ("after 2\u00a0hours,", "sau 2\u00a0giờ,")), ("14d", ("after 14\u00a0days,", "sau 14\u00a0ngày,"))):
+            with Service(BUILD, "--retention", value) as service:
+                for language, word in zip(("en", "vi"), words):
+                    self.assertIn(word, service.client(language).get("/").text)
+
     def test_wrong_values(self):
         for name, value in (("port", "65536"), ("port", "80x"), ("port", "-1"), ("port", ""), ("workers", "1.5"),
                             ("upload-limit", "1"), ("upload-limit", "0x10000"), ("language", "fr"), ("gradcam", "maybe"),

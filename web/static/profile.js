@@ -9,12 +9,12 @@ document.addEventListener('DOMContentLoaded', function () {
     const ticked = picks.filter((box) => box.checked).length;
     picks.forEach((box) => { box.disabled = ticked === 2 && !box.checked; });
     compare.disabled = ticked !== 2;
-    $('compare-hint').hidden = ticked === 2;
+    compare.hidden = picks.length < 2;
+    $('compare-hint').hidden = picks.length < 2 || ticked === 2;
   }
   picks.forEach((box) => box.addEventListener('change', count));
   addEventListener('pageshow', count); /* a browser keeps ticks over "back" */
   count();
-  if (picks.length < 2) compare.hidden = $('compare-hint').hidden = true;
 
   if ($('copy')) {
     $('copy').addEventListener('click', async function () {

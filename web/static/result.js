@@ -22,11 +22,11 @@ document.addEventListener('DOMContentLoaded', function () {
       clearTimeout(quiet);
       if (mine !== turn) return;
       const empty = blank(image);
-      heat.src = image.src;
-      heat.hidden = empty;
+      document.querySelectorAll('.heat').forEach((one) => { one.src = image.src; });
+      heat.hidden = $('report-map').hidden = empty;
       $('where-text').textContent = empty ? form.dataset.blank : form.dataset.where;
       said.textContent = empty ? form.dataset.blank : form.dataset.shown.replace('%1', name);
-      if ($('map-name')) $('map-name').textContent = name;
+      $('map-name').textContent = name;
     };
     image.onerror = function () {
       clearTimeout(quiet);
@@ -58,7 +58,9 @@ document.addEventListener('DOMContentLoaded', function () {
     Array.from(kinds.querySelectorAll('div > .kind')).slice(0, Number(kinds.dataset.open)).forEach((one) => { one.open = true; });
   }
 
-  /* all shares are printed */
+  /* all shares are printed; where there is much to say it is set smaller, so that it stays one page */
+  const said = Array.from(document.querySelectorAll('.kind.asked, .for-doctor')).map((n) => n.textContent).join('');
+  document.body.classList.toggle('tight', said.length > 1300);
   const others = document.querySelector('.others');
   let was = false;
   addEventListener('beforeprint', function () { if (others) { was = others.open; others.open = true; } });

@@ -31,7 +31,7 @@ document.addEventListener('DOMContentLoaded', function () {
     const rows = [[say.rss, mb(data.rss_bytes)], [say.peak, mb(data.peak_bytes)], [say.bound, mb(data.bound_bytes)]];
     if (data.queue) rows.push([say.queue, say.queued.replace('%1', data.queue.waiting).replace('%2', data.queue.limit).replace('%3', data.queue.running)]);
     if (data.model) {
-      rows.push([say.model, data.model.name + ', ' + data.model.state], [say.loads, number(data.model.loads, 0)]);
+      rows.push([say.model, data.model.name + ', ' + (say[data.model.state] || data.model.state)], [say.loads, number(data.model.loads, 0)]);
       if (data.model.sha256) rows.push([say.hash, data.model.sha256.slice(0, 12) + ' …']);
     }
     rows.push([say.uptime, span(data.uptime_s || 0)], [say.version, data.version]);
@@ -43,24 +43,29 @@ document.addEventListener('DOMContentLoaded', function () {
       list.appendChild(div);
     });
   }
+  const mine = []; /* what this page has seen since it was opened, between and after the server's samples */
   function memory(data) {
-    const chart = $('memory'), points = data.memory || [], W = 640, H = 200, L = 56, R = 8, T = 12, B = 26;
-    const top = Math.max(data.bound_bytes || 0, data.peak_bytes || 0, 1) * 1.08;
-    const longest = Math.max(60, ...points.map((p) => p[0]));
+    const chart = $('memory'), now = performance.now() / 1000, W = Math.max(240, chart.clientWidth), H = 200, L = 62, R = 8, T = 12, B = 26;
+    mine.push([now, data.rss_bytes]);
+    if (mine.length > 1000) mine.shift();
+    const points = (data.memory || []).concat(mine.map((p) => [now - p[0], p[1]])).sort((p, q) => q[0] - p[0]);
+    const peak = Math.max(data.peak_bytes || 0, 1), bound = data.bound_bytes || 0;
+    const far = bound > 3 * peak, most = far ? peak * 1.2 : Math.max(bound, peak), top = most * 1.08; /* else the curve is flat */
+    const longest = Math.max(60, points[0][0]);
     const x = (ago) => W - R - ago / longest * (W - L - R), y = (bytes) => H - B - bytes / top * (H - T - B);
+    chart.setAttribute('viewBox', '0 0 ' + W + ' ' + H); /* as wide as it stands there: its letters keep their size */
     chart.textContent = '';
     [0, 0.5, 1].forEach(function (share) {
-      const bytes = share * top / 1.08;
+      const bytes = share * most;
       chart.append(svg('line', { class: 'axis', x1: L, x2: W - R, y1: y(bytes), y2: y(bytes) }),
         svg('text', { x: L - 6, y: y(bytes) + 4, 'text-anchor': 'end' }, number(bytes / 1e6, 0) + ' MB'));
     });
-    chart.append(svg('text', { x: L, y: H - 8 }, number(longest, 0) + ' ' + say.seconds), svg('text', { x: W - R, y: H - 8, 'text-anchor': 'end' }, '0'));
-    if (data.bound_bytes) chart.append(svg('line', { class: 'bound', x1: L, x2: W - R, y1: y(data.bound_bytes), y2: y(data.bound_bytes) }));
-    if (points.length) {
-      const sorted = points.slice().sort((a, b) => b[0] - a[0]), line = sorted.map((p) => x(p[0]).toFixed(1) + ' ' + y(p[1]).toFixed(1)).join('L');
-      chart.append(svg('path', { class: 'under', d: 'M' + line + 'L' + x(sorted[sorted.length - 1][0]) + ' ' + y(0) + 'L' + x(sorted[0][0]) + ' ' + y(0) + 'Z' }),
-        svg('path', { class: 'rss', d: 'M' + line }));
-    }
+    chart.append(svg('text', { x: L, y: H - 8 }, number(longest, 0) + ' ' + say.seconds), svg('text', { x: W - R, y: H - 8, 'text-anchor': 'end' }, say.now));
+    if (bound && !far) chart.append(svg('line', { class: 'bound', x1: L, x2: W - R, y1: y(bound), y2: y(bound) }));
+    $('bound-key').hidden = !bound || far;
+    const line = points.map((p) => x(p[0]).toFixed(1) + ' ' + y(p[1]).toFixed(1)).join('L');
+    chart.append(svg('path', { class: 'under', d: 'M' + line + 'L' + x(0) + ' ' + y(0) + 'L' + x(points[0][0]) + ' ' + y(0) + 'Z' }),
+      svg('path', { class: 'rss', d: 'M' + line }));
   }
   function latency(data) {
     const box = $('latency');
@@ -71,8 +76,9 @@ document.addEventListener('DOMContentLoaded', function () {
       while (buckets.length > 1 && !buckets[buckets.length - 1][1]) buckets = buckets.slice(0, -1);
       while (buckets.length > 1 && !buckets[0][1]) buckets = buckets.slice(1);
       const most = Math.max(1, ...buckets.map((b) => b[1])), step = (W - 8) / Math.max(1, buckets.length);
+      const name = say['stage' + one.stage[0].toUpperCase() + one.stage.slice(1)] || one.stage;
       const told = 'p50 ' + ms(one.p50_ms) + ' · p95 ' + ms(one.p95_ms) + ' · p99 ' + ms(one.p99_ms);
-      const chart = svg('svg', { class: 'chart', viewBox: '0 0 ' + W + ' ' + H, role: 'img', 'aria-label': one.stage + ': ' + told });
+      const chart = svg('svg', { class: 'chart', viewBox: '0 0 ' + W + ' ' + H, role: 'img', 'aria-label': name + ': ' + told });
       const every = Math.ceil(buckets.length / 7);
       buckets.forEach(function (bucket, i) {
         const h = bucket[1] / most * (H - B - T);
@@ -82,7 +88,7 @@ document.addEventListener('DOMContentLoaded', function () {
         chart.appendChild(column);
         if (i % every === 0) chart.appendChild(svg('text', { x: 4 + (i + 0.5) * step, y: H - 7, 'text-anchor': 'middle' }, edge));
       });
-      figure.append(html('h3', one.stage), chart, html('figcaption', told, 'hint'));
+      figure.append(html('h3', name), chart, html('figcaption', told, 'hint'));
       box.appendChild(figure);
     });
     if (!box.firstChild) box.appendChild(html('p', say.none, 'hint'));
@@ -92,7 +98,7 @@ document.addEventListener('DOMContentLoaded', function () {
     body.textContent = '';
     (data.requests || []).slice().sort((a, b) => b.count - a.count).forEach(function (one) {
       const row = html('tr');
-      row.append(html('td', one.route), html('td', String(one.status)), html('td', number(one.count, 0), 'number'));
+      row.append(html('td', one.route.replace('(none)', say.other).trim()), html('td', String(one.status)), html('td', number(one.count, 0), 'number'));
       body.appendChild(row);
     });
   }

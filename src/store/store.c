@@ -78,9 +78,7 @@ dermis_status store_fail_file(dermis_error *err, const char *what, int why)
 dermis_status store_fail(store *s, dermis_error *err)
 {
     int code = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM, kind = code & 0xff;
-    if (code == SQLITE_IOERR_NOMEM)
-        kind = SQLITE_NOMEM;
-    else if ((kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN) && is_full(sqlite3_system_errno(s->db)))
+    if ((kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN) && is_full(sqlite3_system_errno(s->db)))
         kind = SQLITE_FULL; /* where not the database but its index of the WAL found no room */
     switch (kind) {
     case SQLITE_BUSY:

@@ -7,31 +7,48 @@
 #include <immintrin.h>
 #include <string.h>
 
-static inline int32_t sum_lanes(__m256i v)
+/* The eight partial sums of one output, low and high part together. */
+static inline __m256i sums(const image_axis *axis, uint32_t output, const uint8_t *in)
 {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-    return _mm_cvtsi128_si32(s);
+    const uint8_t *p = in + axis->first[output];
+    const int16_t *low = axis->low + (size_t)output * axis->stride;
+    const int16_t *high = axis->high + (size_t)output * axis->stride;
+    __m256i sum_low = _mm256_setzero_si256(), sum_high = sum_low;
+    for (uint32_t j = 0, n = axis->count[output]; j < n; j += 16) {
+        __m256i px = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(p + j)));
+        __m256i a = _mm256_loadu_si256((const __m256i *)(low + j));
+        __m256i b = _mm256_loadu_si256((const __m256i *)(high + j));
+        sum_low = _mm256_add_epi32(sum_low, _mm256_madd_epi16(px, a));
+        sum_high = _mm256_add_epi32(sum_high, _mm256_madd_epi16(px, b));
+    }
+    return _mm256_add_epi32(sum_low, _mm256_slli_epi32(sum_high, 15));
+}
+
+/* Four outputs a time (the axis's last one again where there are fewer), so that adding up across lanes and
+ * rounding is done once for four. */
+static inline uint32_t four(const image_axis *axis, uint32_t i, const uint8_t *in)
+{
+    const uint32_t last = axis->out - 1;
+    __m256i a = sums(axis, i, in), b = sums(axis, i + 1 < last ? i + 1 : last, in);
+    __m256i c = sums(axis, i + 2 < last ? i + 2 : last, in), d = sums(axis, i + 3 < last ? i + 3 : last, in);
+    __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    __m128i v = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    v = _mm_srai_epi32(_mm_add_epi32(v, _mm_set1_epi32(1 << (IMAGE_PRECISION_BITS - 1))), IMAGE_PRECISION_BITS);
+    v = _mm_packus_epi16(_mm_packs_epi32(v, v), v); /* saturates at 0 and 255 */
+    return (uint32_t)_mm_cvtsi128_si32(v);
 }
 
 static void along_avx2(const image_axis *axis, const uint8_t *in, uint8_t *out)
 {
-    for (uint32_t i = 0; i < axis->out; i++) {
-        const uint8_t *p = in + axis->first[i];
-        const int16_t *low = axis->low + (size_t)i * axis->stride;
-        const int16_t *high = axis->high + (size_t)i * axis->stride;
-        __m256i sum_low = _mm256_setzero_si256(), sum_high = sum_low;
-        for (uint32_t j = 0, n = axis->count[i]; j < n; j += 16) {
-            __m256i px = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(p + j)));
-            __m256i a = _mm256_loadu_si256((const __m256i *)(low + j));
-            __m256i b = _mm256_loadu_si256((const __m256i *)(high + j));
-            sum_low = _mm256_add_epi32(sum_low, _mm256_madd_epi16(px, a));
-            sum_high = _mm256_add_epi32(sum_high, _mm256_madd_epi16(px, b));
-        }
-        __m256i sum = _mm256_add_epi32(sum_low, _mm256_slli_epi32(sum_high, 15));
-        uint32_t total = (1u << (IMAGE_PRECISION_BITS - 1)) + (uint32_t)sum_lanes(sum);
-        out[i] = image_clip8((int32_t)total);
+    uint32_t i = 0, bytes;
+    for (; i + 4 <= axis->out; i += 4) {
+        bytes = four(axis, i, in);
+        memcpy(out + i, &bytes, 4);
+    }
+    if (i < axis->out) {
+        bytes = four(axis, i, in);
+        for (; i < axis->out; i++, bytes >>= 8)
+            out[i] = (uint8_t)bytes;
     }
 }
 

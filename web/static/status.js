@@ -7,7 +7,7 @@ document.addEventListener('DOMContentLoaded', function () {
   const number = (v, digits) => Number(v).toLocaleString(lang, { maximumFractionDigits: digits });
   const mb = (bytes) => (bytes === undefined || bytes === null ? '–' : number(bytes / 1e6, 1) + ' MB');
   const ms = (v) => (v === undefined || v === null ? '–' : number(v, v < 10 ? 1 : 0) + ' ms');
-  let timer = 0, asking = false;
+  let timer = 0, asking = false, last = null;
 
   function svg(name, attributes, text) {
     const node = document.createElementNS('http://www.w3.org/2000/svg', name);
@@ -46,8 +46,6 @@ document.addEventListener('DOMContentLoaded', function () {
   const mine = []; /* what this page has seen since it was opened, between and after the server's samples */
   function memory(data) {
     const chart = $('memory'), now = performance.now() / 1000, W = Math.max(240, chart.clientWidth), H = 200, L = 62, R = 8, T = 12, B = 26;
-    mine.push([now, data.rss_bytes]);
-    if (mine.length > 1000) mine.shift();
     const points = (data.memory || []).concat(mine.map((p) => [now - p[0], p[1]])).sort((p, q) => q[0] - p[0]);
     const peak = Math.max(data.peak_bytes || 0, 1), bound = data.bound_bytes || 0;
     const far = bound > 3 * peak, most = far ? peak * 1.2 : Math.max(bound, peak), top = most * 1.08; /* else the curve is flat */
@@ -83,7 +81,7 @@ document.addEventListener('DOMContentLoaded', function () {
       buckets.forEach(function (bucket, i) {
         const h = bucket[1] / most * (H - B - T);
         const column = svg('rect', { class: 'column', x: 4 + i * step + 1, width: Math.max(1, step - 2), y: H - B - h, height: h });
-        const edge = bucket[0] === null || bucket[0] === '+Inf' ? '∞' : number(bucket[0], bucket[0] < 1 ? 2 : 0);
+        const edge = bucket[0] === null || bucket[0] === '+Inf' ? '∞' : number(bucket[0], 1);
         column.appendChild(svg('title', {}, '≤ ' + edge + ' ms: ' + number(bucket[1], 0)));
         chart.appendChild(column);
         if (i % every === 0) chart.appendChild(svg('text', { x: 4 + (i + 0.5) * step, y: H - 7, 'text-anchor': 'middle' }, edge));
@@ -111,7 +109,9 @@ document.addEventListener('DOMContentLoaded', function () {
       const answer = await fetch('/status/data', { credentials: 'same-origin', cache: 'no-store' });
       if (answer.status === 401 || answer.status === 403) { location.reload(); return; }
       if (!answer.ok) throw new Error(answer.status);
-      const data = await answer.json();
+      const data = last = await answer.json();
+      mine.push([performance.now() / 1000, data.rss_bytes]);
+      if (mine.length > 1000) mine.shift();
       numbers(data);
       memory(data);
       latency(data);
@@ -124,5 +124,6 @@ document.addEventListener('DOMContentLoaded', function () {
     timer = setTimeout(ask, 2000);
   }
   document.addEventListener('visibilitychange', ask);
+  addEventListener('resize', function () { if (last) memory(last); });
   ask();
 });

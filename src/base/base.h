@@ -34,6 +34,7 @@ size_t base_utf8_next(const char *s, size_t n);
 /* The same for what may stand in one line: 0 also for control characters (U+0000 to U+001F, U+007F
  * to U+009F), which a terminal would obey. */
 size_t base_utf8_next_printable(const char *s, size_t n);
+bool base_utf8(const char *text); /* whether all of it is */
 
 /* ---- checked sizes: false (and *out untouched) on overflow ---- */
 
@@ -148,6 +149,7 @@ void base_map_guard_install(void);
 dermis_status base_file_read(const char *path, size_t limit, base_tag tag, uint8_t **data,
                              size_t *size, dermis_error *err);
 
+bool base_write_all(int fd, const void *bytes, size_t size); /* false: errno says why */
 /* A file of mode 0600 in `folder` that has no name and goes with its descriptor; -1: errno says why. */
 int base_unnamed_file(const char *folder);
 

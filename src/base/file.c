@@ -281,6 +281,21 @@ dermis_status base_out_commit(base_out *out, dermis_error *err)
     return status;
 }
 
+bool base_write_all(int fd, const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    while (size) {
+        ssize_t n = write(fd, at, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        at += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
 int base_unnamed_file(const char *folder)
 {
     char path[PATH_MAX];

@@ -68,6 +68,18 @@ size_t base_utf8_next_printable(const char *text, size_t n)
     return length;
 }
 
+bool base_utf8(const char *text)
+{
+    for (size_t left = strlen(text); left;) {
+        size_t n = base_utf8_next(text, left);
+        if (n == 0)
+            return false;
+        text += n;
+        left -= n;
+    }
+    return true;
+}
+
 static void clean(char *text)
 {
     for (size_t left = strlen(text); left > 0;) {

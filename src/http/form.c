@@ -40,18 +40,6 @@ ptrdiff_t http_url_decode(const char *text, size_t size, bool plus, char *out)
     return (ptrdiff_t)n;
 }
 
-static bool utf8(const char *text)
-{
-    for (size_t left = strlen(text); left;) {
-        size_t n = base_utf8_next(text, left);
-        if (n == 0)
-            return false;
-        text += n;
-        left -= n;
-    }
-    return true;
-}
-
 static http_field *add(http_form *form, dermis_error *err)
 {
     if (form->count == HTTP_MAX_FIELDS) {
@@ -81,7 +69,7 @@ static dermis_status parse_urlencoded(const char *body, size_t size, http_form *
             if (!field)
                 return err ? err->status : DERMIS_E_USAGE;
             ptrdiff_t n = http_url_decode(c, (size_t)(name_end - c), true, out);
-            if (n < 0 || !utf8(out))
+            if (n < 0 || !base_utf8(out))
                 return base_fail(err, DERMIS_E_USAGE, "the form is malformed: a name that cannot be decoded");
             field->name = out;
             out += n + 1;
@@ -185,7 +173,7 @@ static dermis_status part_headers(const char *at, const char *end, http_field *f
         }
         at = stop + 2;
     }
-    if (!field->name || !utf8(field->name) || (field->filename && !utf8(field->filename)))
+    if (!field->name || !base_utf8(field->name) || (field->filename && !base_utf8(field->filename)))
         return base_fail(err, DERMIS_E_USAGE, "the form is malformed: a part without a name that can be read");
     return DERMIS_OK;
 }

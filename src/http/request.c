@@ -52,18 +52,6 @@ void http_request_free(http_request *r)
 
 /* ---- begin ---- */
 
-static bool utf8(const char *text)
-{
-    for (size_t left = strlen(text); left;) {
-        size_t n = base_utf8_next(text, left);
-        if (n == 0)
-            return false;
-        text += n;
-        left -= n;
-    }
-    return true;
-}
-
 static bool dotted(const char *path)
 {
     for (const char *c = path; (c = strchr(c, '/')); c++) {
@@ -121,7 +109,7 @@ void http_request_begin(http_request *r, struct MHD_Connection *connection, cons
     MHD_get_connection_values(connection, MHD_HEADER_KIND, count, &seen);
     r->content_length = seen.encoding ? UINT64_MAX : length ? strtoull(length, NULL, 10) : 0;
     bool bad_path = *r->uri != '/' || http_url_decode(r->uri, strlen(r->uri), false, r->path) < 0 ||
-                     !utf8(r->path) || dotted(r->path);
+                     !base_utf8(r->path) || dotted(r->path);
     if (bad_path)
         strcpy(r->path, "/");
     r->malformed = seen.host > 1 || seen.length > 1 || seen.type > 1 || seen.authorization > 1 || seen.encoding > 1 ||
@@ -145,18 +133,10 @@ static bool reserve(http_server *s, size_t bytes)
 
 static bool write_file(http_request *r, const void *bytes, size_t size)
 {
-    const uint8_t *at = bytes;
-    while (size) {
-        ssize_t n = write(r->body_fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += n;
-        size -= (size_t)n;
-        atomic_fetch_add(&r->server->body_file, (size_t)n);
-        r->body_size += (size_t)n;
-    }
+    if (!base_write_all(r->body_fd, bytes, size))
+        return false;
+    atomic_fetch_add(&r->server->body_file, size);
+    r->body_size += size;
     return true;
 }
 
@@ -265,7 +245,7 @@ static const char *keep(http_request *r, const char *value, size_t size)
     if (!r->query_values)
         r->query_values = base_calloc(BASE_TAG_HTTP, MAX_QUERY_ASKED, sizeof *r->query_values);
     char *text = r->query_values && r->query_count < MAX_QUERY_ASKED ? base_alloc(BASE_TAG_HTTP, size + 1) : NULL;
-    if (!text || http_url_decode(value, size, true, text) < 0 || !utf8(text)) {
+    if (!text || http_url_decode(value, size, true, text) < 0 || !base_utf8(text)) {
         base_free(text);
         return NULL;
     }

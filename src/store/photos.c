@@ -27,21 +27,6 @@ int store_sync_folder(const char *path)
     return failed ? -1 : 0;
 }
 
-bool store_write_all(int fd, const void *bytes, size_t size)
-{
-    const uint8_t *at = bytes;
-    while (size) {
-        ssize_t n = write(fd, at, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
 /* Whatever the umask; one that is there already is left as it is. *made: it was not there. */
 static bool make_folder(const char *path, bool *made)
 {
@@ -52,7 +37,7 @@ static bool make_folder(const char *path, bool *made)
 static bool write_file(const char *path, const void *bytes, size_t size)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && store_write_all(fd, bytes, size) && fsync(fd) == 0;
+    bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && base_write_all(fd, bytes, size) && fsync(fd) == 0;
     int why = errno;
     if (fd >= 0 && close(fd) != 0 && fine) {
         fine = false;

@@ -438,7 +438,7 @@ static dermis_status make_secret(const store *s, const char *path, dermis_error 
     snprintf(temporary, sizeof temporary, "%s/secret-XXXXXX", s->folder);
     randombytes_buf(bytes, sizeof bytes);
     int fd = mkostemp(temporary, O_CLOEXEC);
-    bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && store_write_all(fd, bytes, sizeof bytes) && fsync(fd) == 0 &&
+    bool fine = fd >= 0 && fchmod(fd, 0600) == 0 && base_write_all(fd, bytes, sizeof bytes) && fsync(fd) == 0 &&
                 (link(temporary, path) == 0 || errno == EEXIST) && store_sync_folder(s->folder) == 0;
     int why = errno;
     if (fd >= 0) {

@@ -83,7 +83,6 @@ void store_random_name(char out[STORE_FILE_CHARS + 1]);
 /* ---- photos.c: files of photographs; no mutex needed but for opening. `name` is random, the row's. ---- */
 
 int store_sync_folder(const char *path); /* -1: errno says why */
-bool store_write_all(int fd, const void *bytes, size_t size);
 /* Photograph and thumbnail, on disk when it returns; a failure leaves neither. */
 dermis_status store_photo_write(store *s, const char *name, const void *const bytes[2], const size_t sizes[2],
                                 dermis_error *err);

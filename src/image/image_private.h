@@ -28,7 +28,7 @@ dermis_status image_webp_open(const uint8_t *data, size_t size, const image_limi
 
 /* sniff.c: which decoder, or an error that names what the bytes are. */
 dermis_status image_sniff(const uint8_t *data, size_t size, image_format *out, dermis_error *err);
-/* Checks stored_width and stored_height, fills width and height from the orientation. */
+/* bounds.c: checks stored_width and stored_height, fills width and height from the orientation. */
 dermis_status image_check_size(image_info *info, const image_limits *limits, dermis_error *err);
 dermis_status image_check_memory(const char *what, size_t bytes, const image_limits *limits,
                                  dermis_error *err);

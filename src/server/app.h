@@ -20,6 +20,11 @@
 typedef struct server server;
 typedef struct server_call server_call;
 
+/* ---- the clock and the log (log.c) ---- */
+
+int64_t app_now(void); /* seconds since 1970 */
+void app_log(const server *app, base_log_level level, const char *event, json_t *fields); /* steals fields */
+
 /* ---- lanes: bounded queues with threads of their own (lanes.c) ---- */
 
 typedef enum server_lane_id {
@@ -269,14 +274,12 @@ struct server {
     bool janitor_stop, janitor_runs;
 };
 
-int64_t app_now(void); /* seconds since 1970 */
 /* http's three functions. */
 int app_accept(void *context, http_request *request);
 void app_handle(void *context, http_request *request);
 void app_done(void *context, http_request *request);
 void call_run(server_call *call);  /* in a lane: identify, check, handler, reply */
 void call_reply(server_call *call); /* headers that every answer has, then http_reply */
-void app_log(const server *app, base_log_level level, const char *event, json_t *fields); /* steals fields */
 
 /* ---- answers (answers.c); each fills call->answer ---- */
 

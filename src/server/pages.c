@@ -5,14 +5,6 @@
 #include "server/app.h"
 #include "server/web.h"
 
-const server_web_file *server_web_find(const char *path)
-{
-    for (unsigned i = 0; i < server_web_count; i++)
-        if (strcmp(server_web_files[i].path, path) == 0)
-            return &server_web_files[i];
-    return NULL;
-}
-
 /* ?notice=KEY after a redirect: only keys of texts that exist are shown. */
 void page_add_notice(server_call *call, json_t *context)
 {

@@ -268,6 +268,13 @@ static void *give_later(void *budget)
     return NULL;
 }
 
+static void *take_more(void *budget) /* who holds 40 asks for 40 more */
+{
+    dermis_error err;
+    assert_int_equal(budget_take(budget, 40, 40, 5000, &err), DERMIS_OK);
+    return NULL;
+}
+
 static void test_budget(void **state)
 {
     (void)state;
@@ -275,14 +282,30 @@ static void test_budget(void **state)
     dermis_error err;
     pthread_t thread;
     budget_init(&budget, 100);
-    assert_int_equal(budget_take(&budget, 101, 1000, &err), DERMIS_E_BUDGET);
-    assert_int_equal(budget_take(&budget, 80, 0, &err), DERMIS_OK);
-    assert_int_equal(budget_take(&budget, 21, 20, &err), DERMIS_E_BUSY);
-    assert_int_equal(budget_take(&budget, 20, 0, &err), DERMIS_OK);
+    assert_int_equal(budget_take(&budget, 101, 0, 1000, &err), DERMIS_E_BUDGET);
+    assert_int_equal(budget_take(&budget, 80, 0, 0, &err), DERMIS_OK);
+    assert_int_equal(budget_take(&budget, 21, 0, 20, &err), DERMIS_E_BUSY);
+    assert_int_equal(budget_take(&budget, 20, 0, 0, &err), DERMIS_OK);
     pthread_create(&thread, NULL, give_later, &budget);
-    assert_int_equal(budget_take(&budget, 50, 5000, &err), DERMIS_OK); /* when it is given back */
+    assert_int_equal(budget_take(&budget, 50, 0, 5000, &err), DERMIS_OK); /* when it is given back */
     pthread_join(thread, NULL);
     assert_int_equal(budget.used, 70);
+    /* what one holds counts, and two who hold and wait do not wait for each other */
+    budget_give(&budget, 70);
+    assert_int_equal(budget_take(&budget, 90, 0, 0, &err), DERMIS_OK);
+    assert_int_equal(budget_take(&budget, 61, 40, 0, &err), DERMIS_E_BUDGET);
+    pthread_create(&thread, NULL, take_more, &budget);
+    for (size_t waiting = 0; waiting != 40;) {
+        pthread_mutex_lock(&budget.mutex);
+        waiting = budget.held_waiting;
+        pthread_mutex_unlock(&budget.mutex);
+    }
+    double began = base_now_ms();
+    assert_int_equal(budget_take(&budget, 20, 50, 5000, &err), DERMIS_E_BUSY);
+    assert_true(base_now_ms() - began < 2000);
+    budget_give(&budget, 50);
+    pthread_join(thread, NULL);
+    assert_int_equal(budget.used, 80);
 }
 
 /* ---- names, passwords, addresses ---- */

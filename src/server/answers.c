@@ -10,6 +10,8 @@
 #include "server/app.h"
 #include "server/web.h"
 
+#define SMALL_FORM ((size_t)64 << 10) /* what a call may take without asking */
+
 /* ---- texts and numbers of the reader's language ---- */
 
 static json_t *texts(const server_call *call)
@@ -141,20 +143,30 @@ static json_t *model_context(const server_call *call)
     return model;
 }
 
+/* "5 MB", "64 KB", "1,5 MB": as the setting counts them. */
+static void limit_text(const server_call *call, char *out, size_t size)
+{
+    double mb = (double)call->app->settings.upload_bytes / 1048576;
+    char number[32];
+    call_number(call, mb < 1 ? mb * 1024 : mb, mb < 1 || mb == (double)(long)mb ? 0 : 1, number, sizeof number);
+    snprintf(out, size, "%s\u00a0%s", number, mb < 1 ? "KB" : "MB");
+}
+
 json_t *page_context(server_call *call, const char *page)
 {
     const server_settings *settings = &call->app->settings;
-    char here[1200], path[400], stays[64];
+    char here[1200], path[400], stays[64], limit[40];
     const char *query = http_request_method(call->request) == HTTP_GET ? http_request_path(call->request) : "/";
     snprintf(path, sizeof path, "%s", strlen(query) < sizeof path ? query : "/");
     url_encode(path, here, sizeof here);
     bool vi = strcmp(call->language, "vi") == 0;
     span_text(call, (uint64_t)settings->retention_s, stays, sizeof stays);
+    limit_text(call, limit, sizeof limit);
     json_t *c = json_pack(
-        "{s:s, s:O, s:s, s:b, s:b, s:s, s:s, s:s, s:b, s:s, s:i, s:b, s:o}", "page", page, "t", texts(call),
+        "{s:s, s:O, s:s, s:b, s:b, s:s, s:s, s:s, s:b, s:s, s:I, s:s, s:b, s:o}", "page", page, "t", texts(call),
         "lang", call->language, "lang_en", !vi, "lang_vi", vi, "here", here, "v", call->app->web_hash, "csrf",
-        auth_csrf(call), "signup_open", settings->signup == SERVER_SIGNUP_OPEN, "stays", stays, "upload_mb",
-        (int)(settings->upload_bytes >> 20), "heat", settings->gradcam, "model", model_context(call));
+        auth_csrf(call), "signup_open", settings->signup == SERVER_SIGNUP_OPEN, "stays", stays, "upload_bytes",
+        (json_int_t)settings->upload_bytes, "upload_limit", limit, "heat", settings->gradcam, "model", model_context(call));
     if (c && call->signed_in)
         json_object_set_new(c, "user", json_pack("{s:s, s:b}", "name", call->user.name, "is_operator",
                                                  call->user.is_operator));
@@ -248,23 +260,30 @@ void answer_stream(server_call *call, const char *type, FILE *f)
 
 /* ---- errors ---- */
 
+/* For a program, whether or not the address exists. */
+static bool for_program(const server_call *call)
+{
+    const char *path = http_request_path(call->request);
+    return (call->route && call->route->flags & ROUTE_API) || strncmp(path, "/api/", 5) == 0 || strncmp(path, "/v2", 3) == 0;
+}
+
 bool call_wants_json(const server_call *call)
 {
-    if (call->route && call->route->flags & ROUTE_API)
-        return true;
-    const char *path = http_request_path(call->request);
-    if (strncmp(path, "/api/", 5) == 0 || strncmp(path, "/v2", 3) == 0)
+    if (for_program(call))
         return true;
     const char *accept = http_request_header(call->request, "Accept");
     return accept && strstr(accept, "application/json") && !strstr(accept, "text/html");
 }
 
-static void error_page(server_call *call, int status, const char *reason, bool heic)
+static void error_page(server_call *call, int status, const char *code, const char *reason)
 {
-    char key[40];
+    char key[80];
     json_t *c = page_context(call, "error");
-    snprintf(key, sizeof key, "error.s%d.reason", status);
+    snprintf(key, sizeof key, "error.%s", code); /* a title of its own, where the status has another's */
     const char *general = call_text(call, key);
+    snprintf(key, sizeof key, "error.s%d.reason", status);
+    if (!*general)
+        general = call_text(call, key);
     if (!*general)
         general = call_text(call, status >= 500 ? "error.s500.reason" : "error.s400.reason");
     snprintf(key, sizeof key, "error.s%d.todo", status);
@@ -275,19 +294,21 @@ static void error_page(server_call *call, int status, const char *reason, bool h
     json_object_set_new(c, "reason", json_string(general));
     json_object_set_new(c, "todo", json_string(*reason ? reason : todo));
     json_object_set_new(c, "request", json_string(call->id));
-    json_object_set_new(c, "heic", json_boolean(heic));
+    json_object_set_new(c, "heic", json_boolean(strcmp(code, "heic") == 0));
     answer_page(call, status, "error", c);
 }
 
-/* Puts {upload_mb} and {seconds} into a text for JSON; pages have their context for it. */
+/* Puts {upload_limit} and {seconds} into a text for JSON; pages have their context for it. */
 static void fill_in(const server_call *call, const char *text, char *out, size_t size)
 {
     size_t n = 0;
     while (*text && n + 1 < size) {
         int written = -1;
-        if (strncmp(text, "{upload_mb}", 11) == 0) {
-            written = snprintf(out + n, size - n, "%zu", call->app->settings.upload_bytes >> 20);
-            text += 11;
+        if (strncmp(text, "{upload_limit}", 14) == 0) {
+            char limit[40];
+            limit_text(call, limit, sizeof limit);
+            written = snprintf(out + n, size - n, "%s", limit);
+            text += 14;
         } else if (strncmp(text, "{seconds}", 9) == 0) {
             written = snprintf(out + n, size - n, "%u", call->retry_s);
             text += 9;
@@ -312,7 +333,7 @@ void answer_error(server_call *call, int status, const char *code, const char *d
     if (call->route && call->route->flags & ROUTE_V2) {
         answer_json(call, status, json_pack("{s:s}", "error", detail ? detail : *reason ? reason : code));
     } else if (call_wants_json(call)) {
-        const char *message = call->route && call->route->flags & ROUTE_API ? detail : NULL;
+        const char *message = for_program(call) ? detail : NULL;
         char dashed[80];
         snprintf(dashed, sizeof dashed, "%s", code);
         for (char *c = dashed; *c; c++)
@@ -322,7 +343,7 @@ void answer_error(server_call *call, int status, const char *code, const char *d
         answer_json(call, status, json_pack("{s:{s:s, s:s, s:s}}", "error", "code", dashed, "message", message,
                                             "request", call->id));
     } else {
-        error_page(call, status, reason, strcmp(code, "heic") == 0);
+        error_page(call, status, code, reason);
     }
     if (call->retry_s || status == 503) {
         char seconds[16];
@@ -373,7 +394,13 @@ bool call_form(server_call *call)
     if (call->form_read)
         return true;
     const void *body = http_request_body(call->request, &size);
-    if (http_form_parse(http_request_header(call->request, "Content-Type"), body, size, &call->form, &err) !=
+    const char *type = http_request_header(call->request, "Content-Type");
+    /* the values of such a form are decoded into memory of their own; those of a multipart one are not */
+    if (size > SMALL_FORM && type && strncasecmp(type, "multipart/", 10) != 0 && call_reserve(call, size, &err) != DERMIS_OK) {
+        answer_failure(call, &err);
+        return false;
+    }
+    if (http_form_parse(type, body, size, &call->form, &err) !=
         DERMIS_OK) {
         answer_error(call, err.status == DERMIS_E_NOT_PICTURE ? 415 : base_status_http(err.status),
                      "bad_form", err.text);

@@ -7,7 +7,6 @@
 #include "server/upload.h"
 
 #define OVERLAY_SIDE   1600 /* pixels of an overlay in JSON */
-#define MEMORY_WAIT_MS 20000
 #define MOST_RESULTS   100
 
 /* ---- parameters: of the query or of the form ---- */
@@ -63,15 +62,29 @@ typedef struct predict_request {
     char class_name[128], colormap[16];
 } predict_request;
 
+static bool read_crop(server_call *call, predict_request *r)
+{
+    char crop[64];
+    if (parameter(call, "crop", crop, sizeof crop) && upload_crop(crop, &r->photo.crop) &&
+        (*crop || !http_request_query(call->request, "crop")))
+        return true;
+    answer_error(call, 400, "bad_crop", "crop is x,y,width,height in pixels");
+    return false;
+}
+
 static bool read_photo(server_call *call, predict_request *r)
 {
     const char *type = http_request_header(call->request, "Content-Type");
-    char crop[64];
     size_t size;
     const void *body = http_request_body(call->request, &size);
-    if (type && (strncasecmp(type, "multipart/", 10) == 0 ||
-                 strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0))
-        return call_form(call) && upload_from_form(call, &r->photo);
+    bool urlencoded = type && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0;
+    if (urlencoded && upload_is_picture(body, size)) /* what curl says of --data-binary */
+        type = "application/octet-stream", urlencoded = false;
+    if (urlencoded || (type && strncasecmp(type, "multipart/", 10) == 0)) {
+        if (!call_form(call) || !upload_from_form(call, &r->photo))
+            return false;
+        return !http_request_query(call->request, "crop") || read_crop(call, r);
+    }
     if (type && strncasecmp(type, "image/", 6) != 0 && strncasecmp(type, "application/octet-stream", 24) != 0) {
         answer_error(call, 415, "not_picture", "send the picture as image/*, application/octet-stream or a form");
         return false;
@@ -83,12 +96,7 @@ static bool read_photo(server_call *call, predict_request *r)
     }
     r->photo.data = body;
     r->photo.size = size;
-    if (!parameter(call, "crop", crop, sizeof crop) || !upload_crop(crop, &r->photo.crop) ||
-        (http_request_query(call->request, "crop") && !*crop)) {
-        answer_error(call, 400, "bad_crop", "crop is x,y,width,height in pixels");
-        return false;
-    }
-    return true;
+    return read_crop(call, r);
 }
 
 static bool read_request(server_call *call, predict_request *r)
@@ -132,8 +140,7 @@ static dermis_status overlay_text(server_call *call, const predict_request *r, c
     dermis_status status = dermis_model_probe(NULL, r->photo.data, r->photo.size, &r->photo.crop, &reduced, 1, &probed, err);
     size_t need = status ? 0 : probed.memory_bytes + (size_t)OVERLAY_SIDE * OVERLAY_SIDE * 3 * 4;
     if (need > call->reserved) {
-        status = budget_take(&call->app->budget, need - call->reserved, MEMORY_WAIT_MS, err);
-        call->reserved = status ? call->reserved : need;
+        status = call_reserve(call, need - call->reserved, err);
     }
     if (status != DERMIS_OK)
         return status;
@@ -154,7 +161,8 @@ static dermis_status overlay_text(server_call *call, const predict_request *r, c
         char *text = base_alloc(BASE_TAG_SERVER, length);
         if (text)
             sodium_bin2base64(text, length, (const uint8_t *)png.data, png.size, sodium_base64_VARIANT_ORIGINAL);
-        json_object_set_new(out, "overlay_png", text ? json_string(text) : NULL);
+        if (!text || json_object_set_new(out, "overlay_png", json_string(text)) != 0)
+            status = base_fail(err, DERMIS_E_MEMORY, "not enough memory");
         base_free(text);
     }
     server_text_release(&png);
@@ -257,12 +265,11 @@ void api_predict(server_call *call)
             answer_failure(call, &err);
         return;
     }
-    if (r.keep)
+    json_t *out = classify_json(&result, r.top, call->language);
+    status = out ? add_cam(call, &r, &result, options.cam_class, out, &err)
+                 : base_fail(&err, DERMIS_E_MEMORY, "not enough memory");
+    if (status == DERMIS_OK && r.keep) /* last: nothing can fail once it is kept */
         status = classify_store(call, &result, true, id, &err);
-    json_t *out = status ? NULL : classify_json(&result, r.top, call->language);
-    if (!status)
-        status = out ? add_cam(call, &r, &result, options.cam_class, out, &err)
-                     : base_fail(&err, DERMIS_E_MEMORY, "not enough memory");
     if (status == DERMIS_OK) {
         json_object_set_new(out, "timing_ms", json_pack("{s:f, s:f, s:f}", "decode", result.decode_ms, "run",
                                                         result.run_ms, "cam", result.explain_ms));
@@ -320,10 +327,35 @@ static json_t *result_json(const store_result *r, bool own)
     return out;
 }
 
-static bool add(void *list, const store_result *r)
+static bool add_id(void *list, const store_result *r)
 {
-    json_array_append_new(list, result_json(r, true));
+    json_array_append_new(list, json_string(r->id));
     return true;
+}
+
+/* One after the other into a file: together they may be far more than a page may take. */
+static dermis_status write_results(server_call *call, json_t *ids, FILE *f, dermis_error *err)
+{
+    const char *between = "";
+    size_t i;
+    json_t *id;
+    json_array_foreach(ids, i, id) {
+        store_result r;
+        dermis_status status = store_result_get(call->app->store, json_string_value(id), app_now(), &r, err);
+        if (status == DERMIS_E_NOT_FOUND) /* deleted meanwhile */
+            continue;
+        if (status != DERMIS_OK)
+            return status;
+        json_t *one = result_json(&r, true);
+        store_result_release(&r);
+        fputs(between, f);
+        bool fine = one && json_dumpf(one, f, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0;
+        json_decref(one);
+        if (!fine)
+            return base_fail(err, DERMIS_E_IO, "the results cannot be written to the data folder");
+        between = ",";
+    }
+    return DERMIS_OK;
 }
 
 void api_results(server_call *call)
@@ -338,15 +370,26 @@ void api_results(server_call *call)
         return;
     }
     store_filter filter = {.top = *class ? class : NULL, .now = app_now(), .offset = offset, .limit = limit ? limit : 1};
-    json_t *list = json_array();
-    if (store_result_list(call->app->store, call->user.id, &filter, add, list, &total, &err) != DERMIS_OK) {
-        json_decref(list);
-        answer_failure(call, &err);
+    json_t *ids = json_array();
+    FILE *f = NULL;
+    dermis_status status = store_result_list(call->app->store, call->user.id, &filter, add_id, ids, &total, &err);
+    if (limit == 0)
+        json_array_clear(ids);
+    if (status == DERMIS_OK && !(f = app_unnamed_file(call->app, &err)))
+        status = err.status;
+    if (status == DERMIS_OK) {
+        fprintf(f, "{\"total\":%u,\"offset\":%u,\"results\":[", total, offset);
+        status = write_results(call, ids, f, &err);
+        fputs("]}\n", f);
+    }
+    json_decref(ids);
+    if (status == DERMIS_OK) {
+        answer_stream(call, "application/json", f);
         return;
     }
-    if (limit == 0)
-        json_array_clear(list);
-    answer_json(call, 200, json_pack("{s:i, s:i, s:o}", "total", (int)total, "offset", (int)offset, "results", list));
+    answer_failure(call, &err);
+    if (f)
+        fclose(f);
 }
 
 void api_result(server_call *call)

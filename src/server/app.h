@@ -60,12 +60,16 @@ typedef struct server_budget {
     pthread_mutex_t mutex;
     pthread_cond_t freed;
     size_t total, used;
+    size_t held_waiting; /* of `used`, what those hold who wait for more */
 } server_budget;
 
 void budget_init(server_budget *budget, size_t total);
-/* Waits until `bytes` fit, at most timeout_ms. DERMIS_E_BUDGET: they never can; DERMIS_E_BUSY: not in time. */
-dermis_status budget_take(server_budget *budget, size_t bytes, unsigned timeout_ms, dermis_error *err);
+/* Waits until `bytes` fit, at most timeout_ms; `held`: what the asker has taken already. DERMIS_E_BUDGET: they
+ * never can; DERMIS_E_BUSY: not in time, or all who hold some wait for more. */
+dermis_status budget_take(server_budget *budget, size_t bytes, size_t held, unsigned timeout_ms, dermis_error *err);
 void budget_give(server_budget *budget, size_t bytes);
+/* The same for a call, given back when it has been handled. */
+dermis_status call_reserve(server_call *call, size_t bytes, dermis_error *err);
 
 /* ---- the model, mapped when needed (models.c) ---- */
 

@@ -4,21 +4,23 @@
 
 #include "server/app.h"
 
+#define MEMORY_WAIT_MS 20000
+
 void budget_init(server_budget *b, size_t total)
 {
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->freed, NULL);
     b->total = total;
-    b->used = 0;
+    b->used = b->held_waiting = 0;
 }
 
-dermis_status budget_take(server_budget *b, size_t bytes, unsigned timeout_ms, dermis_error *err)
+dermis_status budget_take(server_budget *b, size_t bytes, size_t held, unsigned timeout_ms, dermis_error *err)
 {
-    if (bytes > b->total)
+    if (bytes > b->total || held > b->total - bytes)
         return base_fail(err, DERMIS_E_BUDGET,
                          "the photograph would take %.1f MB to decode; %.1f MB are there: send a smaller "
                          "one, or a baseline JPEG",
-                         (double)bytes / 1e6, (double)b->total / 1e6);
+                         (double)(bytes + held) / 1e6, (double)b->total / 1e6);
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += timeout_ms / 1000;
@@ -29,14 +31,17 @@ dermis_status budget_take(server_budget *b, size_t bytes, unsigned timeout_ms, d
     }
     int timed_out = 0;
     pthread_mutex_lock(&b->mutex);
-    while (b->total - b->used < bytes && timed_out != ETIMEDOUT)
+    b->held_waiting += held;
+    /* where all that is taken belongs to those who wait for more, nothing will become free */
+    while (b->total - b->used < bytes && !(held && b->held_waiting == b->used) && timed_out != ETIMEDOUT)
         timed_out = pthread_cond_timedwait(&b->freed, &b->mutex, &until);
+    b->held_waiting -= held;
     bool fits = b->total - b->used >= bytes;
     if (fits)
         b->used += bytes;
     pthread_mutex_unlock(&b->mutex);
     return fits ? DERMIS_OK
-                : base_fail(err, DERMIS_E_BUSY, "no memory became free in %u s: try again", timeout_ms / 1000);
+                : base_fail(err, DERMIS_E_BUSY, "no memory became free in time: try again");
 }
 
 void budget_give(server_budget *b, size_t bytes)
@@ -45,4 +50,12 @@ void budget_give(server_budget *b, size_t bytes)
     b->used -= bytes;
     pthread_mutex_unlock(&b->mutex);
     pthread_cond_broadcast(&b->freed);
+}
+
+dermis_status call_reserve(server_call *call, size_t bytes, dermis_error *err)
+{
+    dermis_status status = budget_take(&call->app->budget, bytes, call->reserved, MEMORY_WAIT_MS, err);
+    if (status == DERMIS_OK)
+        call->reserved += bytes;
+    return status;
 }

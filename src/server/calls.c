@@ -146,8 +146,26 @@ static void answer_refusal(server_call *call, int status)
                                           : "bad_request";
     if (strcmp(code, "too_large") == 0 && call->route && call->route->body != BODY_PICTURE)
         code = "body";
-    const char *detail = strcmp(code, "host") == 0 ? "this name is not among the allowed hosts (setting allowed-hosts)"
-                                                   : NULL;
+    static const struct {
+        const char *code, *detail;
+    } details[] = {
+        {"host", "this name is not among the allowed hosts (setting allowed-hosts)"},
+        {"nothing", "there is no such address"},
+        {"method", "this address does not take this method"},
+        {"body", "the request's body is too long"},
+        {"too_large", "the picture is larger than the upload limit"},
+        {"busy", "too many requests wait: try again"},
+        {"bad_request", "the request is malformed"},
+    };
+    const char *detail = NULL;
+    for (size_t i = 0; i < sizeof details / sizeof *details; i++)
+        if (strcmp(details[i].code, code) == 0)
+            detail = details[i].detail;
+    if (strcmp(code, "host") == 0) {
+        const char *host = http_request_header(call->request, "Host");
+        app_log(call->app, BASE_LOG_WARN, "called by a name that is not among the allowed hosts",
+                json_pack("{s:s, s:s*}", "request", call->id, "host", host && strlen(host) < 256 ? host : NULL));
+    }
     answer_error(call, status, code, detail);
     if (status == 405) {
         for (int m = 0; m < 5; m++)

@@ -5,7 +5,6 @@
 
 #include "server/app.h"
 
-#define MEMORY_WAIT_MS 20000
 #define TOP_MAPS       5
 #define KEPT_MAPS      (STORE_RESULT_BYTES / 4 * 3) /* bytes of a stored result's maps; the rest is its answer's */
 
@@ -39,13 +38,8 @@ static dermis_status reserve(server_call *call, const server_lease *lease, const
     dermis_status status = dermis_model_probe(lease->model, data, size, &o->crop, copies, count, &photo, err);
     if (status != DERMIS_OK)
         return status;
-    size_t need = photo.memory_bytes + (count ? STORE_SCRATCH : 0);
-    status = budget_take(&call->app->budget, need, MEMORY_WAIT_MS, err);
-    if (status == DERMIS_OK) {
-        call->reserved += need;
-        *decode = photo.memory_bytes;
-    }
-    return status;
+    *decode = photo.memory_bytes;
+    return call_reserve(call, photo.memory_bytes + (count ? STORE_SCRATCH : 0), err);
 }
 
 /* Into the session's tensor and, where it is to be stored, the result's photograph and thumbnail. */
@@ -86,11 +80,15 @@ static dermis_status explain(const server_lease *lease, const classify_options *
                              dermis_error *err)
 {
     uint32_t classes = r->about->class_count, count = 1, height = 0, width = 0;
+    bool asked = false;
     if (o->explain)
         count = classes <= MAX_MAPS ? classes : TOP_MAPS;
     for (uint32_t i = 0; i < count; i++) {
         dermis_map map;
-        uint32_t index = !o->explain && o->cam_class >= 0 ? (uint32_t)o->cam_class : r->order[i];
+        uint32_t index = r->order[i];
+        asked = asked || index == (uint32_t)o->cam_class;
+        if (i + 1 == count && o->cam_class >= 0 && !asked) /* the one that was asked for is among them */
+            index = (uint32_t)o->cam_class;
         dermis_status status = dermis_session_explain(lease->session, index, DERMIS_SCORE_PROBABILITY, &map, err);
         if (status != DERMIS_OK)
             return status;

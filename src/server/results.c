@@ -10,7 +10,6 @@
 #define HEAT_SIDE      512 /* pixels of the heat that is laid over the photograph */
 #define BARS_MOST      4
 #define BAR_LEAST      0.05
-#define MEMORY_WAIT_MS 20000
 
 static const char *const colormaps[] = {"jet", "turbo", "viridis", "inferno"};
 
@@ -440,8 +439,7 @@ static dermis_status draw_overlay(server_call *call, const char *id, const dermi
         return status;
     FILE *f = NULL;
     if (!(status = dermis_photo_probe(data, size, &photo, err)) &&
-        !(status = budget_take(&call->app->budget, photo.overlay_bytes, MEMORY_WAIT_MS, err))) {
-        call->reserved += photo.overlay_bytes;
+        !(status = call_reserve(call, photo.overlay_bytes, err))) {
         f = app_unnamed_file(call->app, err);
         dermis_overlay options;
         dermis_overlay_default(&options);

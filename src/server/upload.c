@@ -6,13 +6,22 @@
 #include "server/app.h"
 #include "server/upload.h"
 
-/* "data:image/jpeg;base64,..." decoded into base_alloc'd bytes. */
-static bool decode_data_url(const uint8_t *text, size_t size, uint8_t **out, size_t *out_size)
+#define LEAST_SIDE 32 /* pixels: in fewer nobody sees a spot, and the model answers all the same */
+
+/* "data:image/jpeg;base64,..." decoded into base_alloc'd bytes. False: answered. */
+static bool decode_data_url(server_call *call, const uint8_t *text, size_t size, uint8_t **out, size_t *out_size)
 {
+    dermis_error err;
     const uint8_t *comma = memchr(text, ',', size < 200 ? size : 200);
-    if (!comma || !memmem(text, (size_t)(comma - text), ";base64", 7))
+    if (!comma || !memmem(text, (size_t)(comma - text), ";base64", 7)) {
+        answer_error(call, 400, "no_picture", "the data URL is not base64");
         return false;
+    }
     size_t n = size - (size_t)(comma + 1 - text), room = n / 4 * 3 + 3;
+    if (call_reserve(call, room, &err) != DERMIS_OK) {
+        answer_failure(call, &err);
+        return false;
+    }
     uint8_t *bytes = base_alloc(BASE_TAG_SERVER, room);
     if (bytes && sodium_base642bin(bytes, room, (const char *)comma + 1, n, " \r\n\t", out_size, NULL,
                                    sodium_base64_VARIANT_ORIGINAL) == 0 && *out_size) {
@@ -20,7 +29,14 @@ static bool decode_data_url(const uint8_t *text, size_t size, uint8_t **out, siz
         return true;
     }
     base_free(bytes);
+    answer_error(call, 400, "no_picture", "the data URL is not base64");
     return false;
+}
+
+bool upload_is_picture(const void *data, size_t size)
+{
+    return size >= 12 && (memcmp(data, "\xff\xd8\xff", 3) == 0 || memcmp(data, "\x89PNG", 4) == 0 ||
+                          memcmp(data, "RIFF", 4) == 0);
 }
 
 static bool is_data_url(const http_field *field)
@@ -57,10 +73,8 @@ bool upload_from_form(server_call *call, upload *out)
     }
     out->data = field->data;
     out->size = field->size;
-    if (is_data_url(field) && !decode_data_url(field->data, field->size, &out->owned, &out->size)) {
-        answer_error(call, 400, "no_picture", "the data URL is not base64");
+    if (is_data_url(field) && !decode_data_url(call, field->data, field->size, &out->owned, &out->size))
         return false;
-    }
     if (out->owned)
         out->data = out->owned;
     if (out->size > limit) {
@@ -103,7 +117,17 @@ void upload_post(server_call *call)
     if (!call->app->settings.gradcam)
         options.cam_class = -2;
     dermis_status status = classify(call, photo.data, photo.size, &options, &result, &err);
+    uint32_t width = photo.crop.width, height = photo.crop.height;
+    if (status == DERMIS_OK && !width) {
+        width = result.width;
+        height = result.height;
+    }
     upload_release(&photo);
+    if (status == DERMIS_OK && (width < LEAST_SIDE || height < LEAST_SIDE)) {
+        classify_release(&result);
+        answer_error(call, 400, "too_few_pixels", NULL);
+        return;
+    }
     if (status == DERMIS_OK) {
         status = classify_store(call, &result, keep, id, &err);
         classify_release(&result);

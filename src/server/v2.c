@@ -10,7 +10,6 @@
 #include "server/app.h"
 
 #define MAX_DEPTH      32
-#define MEMORY_WAIT_MS 20000
 
 static json_t *tensor_about(const char *name, const char *type, json_t *shape)
 {
@@ -201,11 +200,10 @@ static bool read_infer(server_call *call, infer *q, const server_about *about)
     size_t need = v2_json_bytes(body, json_size);
     if (need == SIZE_MAX)
         return bad(call, "the JSON is nested too deeply");
-    if (budget_take(&call->app->budget, need, MEMORY_WAIT_MS, &err) != DERMIS_OK) {
+    if (call_reserve(call, need, &err) != DERMIS_OK) {
         answer_failure(call, &err);
         return false;
     }
-    call->reserved += need;
     q->root = json_loadb(body, json_size, JSON_REJECT_DUPLICATES, &where);
     json_t *inputs = json_object_get(q->root, "inputs"), *outputs = json_object_get(q->root, "outputs"), *output;
     if (!q->root) {

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from service import Service, multipart  # noqa: E402
+from service import Service, flat_jpeg, multipart  # noqa: E402
 
 BUILD, SOURCE = Path(sys.argv[1]), Path(sys.argv[2])
 PHOTO = (SOURCE / "examples" / "ISIC_0000548.jpg").read_bytes()
@@ -220,6 +220,27 @@ class Flow(unittest.TestCase):
         number = re.search(r'name="id" value="(\d+)"', owner.get("/profile/").text).group(1)
         self.assertEqual(owner.form("/profile/tokens/revoke", {"id": number}, "/profile/").status, 303)
         self.assertEqual(program.get("/api/v1/results").status, 401)
+
+    def test_predict_as_it_is_sent(self):
+        """Of the query or the form alike; a picture that curl calls a form is one."""
+        client = self.service.client()
+        small = client.ask("POST", "/api/v1/predict?crop=10,10,200,200", PHOTO, {"Content-Type": "image/jpeg"}).json()["predictions"]
+        kind, body = multipart([("image", "a.jpg", "image/jpeg", PHOTO)])
+        form = client.ask("POST", "/api/v1/predict?crop=10,10,200,200", body, {"Content-Type": kind})
+        self.assertEqual(form.json()["predictions"], small)
+        self.assertEqual(client.ask("POST", "/api/v1/predict?crop=garbage", body, {"Content-Type": kind}).status, 400)
+        curl = client.ask("POST", "/api/v1/predict", PHOTO, {"Content-Type": "application/x-www-form-urlencoded"})
+        self.assertEqual(curl.json()["predictions"][0]["probability"], self.expected[0]["probability"])
+        for method, path, status, words in (("GET", "/api/v1/nosuch", 404, "no such address"), ("GET", "/api/v1/predict", 405, "method")):
+            answer = client.ask(method, path)
+            self.assertEqual(answer.status, status)
+            self.assertIn(words, answer.json()["error"]["message"])
+
+    def test_too_few_pixels(self):
+        client = self.service.client()
+        self.assertIn("32", client.upload(flat_jpeg(31, 400)).text)
+        self.assertEqual(client.upload(flat_jpeg(32, 400)).status, 303)
+        self.assertEqual(client.upload(PHOTO, [("crop", "5,5,200,20")]).status, 400)
 
     def test_open_inference_protocol(self):
         client = self.service.client()

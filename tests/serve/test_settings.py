@@ -2,6 +2,7 @@
 
 Usage: test_settings.py BUILD_ROOT SOURCE_ROOT
 """
+import base64
 import json
 import math
 import os
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -91,6 +94,23 @@ class Settings(unittest.TestCase):
             answer = client.ask("POST", f"/v2/models/{model['name']}/infer", json.dumps({"inputs": [{
                 "name": "input", "datatype": "FP32", "shape": shape, "data": [127.123456] * math.prod(shape)}]}))
             self.assertEqual(answer.status, 200, answer.text)
+            # what needs more is refused before anything of it is kept
+            client.sign_up("keeper")
+            page = client.form("/profile/tokens", {"label": "x"}, "/profile/").text
+            program = service.client()
+            program.token = next(t for t in re.findall(r'[">]([A-Za-z0-9_-]{43})["<]', page) if f'name="csrf" value="{t}"' not in page)
+            answer = program.ask("POST", "/api/v1/predict?keep=true&overlay=true", flat_jpeg(4000, 3000), {"Content-Type": "image/jpeg"})
+            self.assertEqual(answer.status, 413, answer.text)
+            self.assertEqual(program.get("/api/v1/results").json()["total"], 0)
+            # base64 is decoded into the budget, not beside it
+            url = "data:image/jpeg;base64," + base64.b64encode(flat_jpeg(4000, 3000) + bytes(4 << 20)).decode()
+            body = urllib.parse.urlencode({"image": url})
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(lambda _: service.client().ask("POST", "/upload/", body, {"Content-Type": "application/x-www-form-urlencoded"}),
+                              range(8)))
+            peak = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{service.process.pid}/status").read_text()).group(1)) * 1024
+            if "asan" not in str(BUILD) and "tsan" not in str(BUILD):
+                self.assertLess(peak, least)
         with Service(BUILD, "--memory", "160M") as service:
             bound = float(service.memory.split("at most ")[1].split(" MB")[0])
             self.assertLessEqual(bound, 160 * 1.048576 + 0.05)  # printed with one decimal

@@ -8,7 +8,7 @@ document.addEventListener('DOMContentLoaded', function () {
   const $ = (id) => document.getElementById(id);
   const say = $('texts').dataset;
   const form = $('send'), stage = $('stage'), square = $('square'), shown = $('picture'), dialog = $('camera'), video = $('video');
-  const limit = (Number(form.dataset.limit) || 5) * 1e6 - 20000; /* bytes; the rest is for the form round it */
+  const limit = (Number(form.dataset.limit) || 5e6) - 20000; /* bytes; the rest is for the form round it */
   const PIXELS = 12e6;   /* most that is drawn on a canvas: phones refuse more than 16 million */
   const GUIDE = 0.6;     /* diameter of the camera's circle, of the shorter side */
   const CHECK = 256;     /* side of the reduced picture that the advice is computed on */

@@ -1,5 +1,6 @@
 /* calls.c - a request's way: accepted or refused by its headers, put into its lane, run, replied to,
  * counted and logged. */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -29,6 +30,16 @@ static bool host_listed(const char *list, const char *host, size_t n)
     return false;
 }
 
+/* "192.0.2.7", "[2001:db8::7]" */
+static bool is_address(const char *host, size_t n)
+{
+    char text[64];
+    uint8_t binary[16];
+    bool six = n > 2 && *host == '[';
+    snprintf(text, sizeof text, "%.*s", (int)(six ? n - 2 : n), host + six);
+    return inet_pton(six ? AF_INET6 : AF_INET, text, binary) == 1;
+}
+
 static bool host_allowed(const server_call *call)
 {
     const server_settings *settings = &call->app->settings;
@@ -40,7 +51,8 @@ static bool host_allowed(const server_call *call)
         return false;
     if (*settings->allowed_hosts)
         return host_listed(settings->allowed_hosts, host, n);
-    return host_listed("localhost,127.0.0.1,[::1]", host, n) || host_listed(settings->host, host, n);
+    /* an address is no name that a stranger could point here (DNS rebinding) */
+    return host_listed("localhost", host, n) || host_listed(settings->host, host, n) || is_address(host, n);
 }
 
 /* ---- headers are complete (event thread) ---- */

@@ -236,6 +236,15 @@ class Flow(unittest.TestCase):
             self.assertEqual(answer.status, status)
             self.assertIn(words, answer.json()["error"]["message"])
 
+    def test_hosts(self):
+        """Without allowed-hosts: localhost and addresses, no names that a stranger could point here; the page and the log say so."""
+        for host, status in (("localhost", 200), ("127.0.0.1:80", 200), ("192.0.2.7", 200), ("[2001:db8::7]:8000", 200),
+                             ("evil.example", 400), ("127.0.0.1.evil.example", 400), ("[evil]", 400), ("1.2.3", 400)):
+            answer = self.service.client().get("/", headers={"Host": host})
+            self.assertEqual(answer.status, status, host)
+        self.assertIn("allowed-hosts", self.service.client().get("/", headers={"Host": "evil.example"}).text)
+        self.assertTrue(self.service.wait(lambda: any('"host":"evil.example"' in line for line in self.service.lines)))
+
     def test_too_few_pixels(self):
         client = self.service.client()
         self.assertIn("32", client.upload(flat_jpeg(31, 400)).text)

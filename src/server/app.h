@@ -343,6 +343,7 @@ typedef struct classify_result {
     void *maps; /* maps.c's bytes, or NULL */
     size_t maps_bytes;
     server_text photo, thumb; /* JPEG bytes */
+    unsigned advice; /* bits of what the page found wanting in the photograph: classify_advice */
     double decode_ms, run_ms, explain_ms;
 } classify_result;
 
@@ -350,6 +351,8 @@ typedef struct classify_result {
 dermis_status classify(server_call *call, const void *data, size_t size, const classify_options *options,
                        classify_result *out, dermis_error *err);
 void classify_release(classify_result *result);
+/* "few,dark" to bits; what is not known is passed over. */
+unsigned classify_advice(const char *text);
 /* The answer as the API gives it, names in `language`; NULL: as it is kept, names in all languages.
  * `top` 0: all classes. */
 json_t *classify_json(const classify_result *result, unsigned top, const char *language);

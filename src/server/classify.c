@@ -192,6 +192,31 @@ static json_t *prediction(const classify_result *r, uint32_t index, const char *
     return p;
 }
 
+static const char *const advice_names[] = {"few", "blur", "dark", "bright", "glare"};
+#define ADVICE_COUNT (sizeof advice_names / sizeof *advice_names)
+
+unsigned classify_advice(const char *text)
+{
+    unsigned bits = 0;
+    for (const char *c = text; *c;) {
+        size_t n = strcspn(c, ",");
+        for (size_t i = 0; i < ADVICE_COUNT; i++)
+            if (strlen(advice_names[i]) == n && memcmp(advice_names[i], c, n) == 0)
+                bits |= 1u << i;
+        c += n + (c[n] == ',');
+    }
+    return bits;
+}
+
+static json_t *advice_json(unsigned bits)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < ADVICE_COUNT; i++)
+        if (bits & 1u << i)
+            json_array_append_new(list, json_string(advice_names[i]));
+    return list;
+}
+
 json_t *classify_json(const classify_result *r, unsigned top, const char *language)
 {
     json_t *predictions = json_array();
@@ -201,6 +226,8 @@ json_t *classify_json(const classify_result *r, unsigned top, const char *langua
                             "width", (int)r->width, "height", (int)r->height, "predictions", predictions);
     if (out && r->maps)
         json_object_set_new(out, "layer", json_string(r->about->cam_layer));
+    if (out && r->advice)
+        json_object_set_new(out, "advice", advice_json(r->advice));
     return out;
 }
 

@@ -226,6 +226,21 @@ json_t *result_entry(server_call *call, const store_result *r)
     return out;
 }
 
+/* What the page found wanting in the photograph before it was sent, as one sentence. */
+static void add_advice(const server_call *call, json_t *names, json_t *out)
+{
+    char text[600] = "", key[64];
+    size_t i;
+    json_t *name;
+    json_array_foreach(names, i, name) {
+        snprintf(key, sizeof key, "result.advice_%.20s", json_string_value(name) ? json_string_value(name) : "");
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "%s%s", n ? ", " : "", call_text(call, key));
+    }
+    if (*text)
+        json_object_set_new(out, "advice", json_string(text));
+}
+
 json_t *result_context(server_call *call, const store_result *r, int32_t class_index, const char *colormap,
                        unsigned alpha)
 {
@@ -239,6 +254,7 @@ json_t *result_context(server_call *call, const store_result *r, int32_t class_i
     json_object_set_new(out, "old_model", json_boolean(!name || !sha || strcmp(name, about->name) != 0 ||
                                                        strcmp(sha, about->sha256) != 0));
     json_object_set_new(out, "sure", sureness(call, about, predictions));
+    add_advice(call, json_object_get(answer, "advice"), out);
     add_bars(call, about, predictions, out);
     json_t *map = explained(call, about, r, predictions, class_index, colormap, alpha);
     if (map) {

@@ -109,7 +109,7 @@ void upload_post(server_call *call)
     upload photo;
     classify_result result;
     dermis_error err;
-    char id[STORE_ID_CHARS + 1], url[64];
+    char id[STORE_ID_CHARS + 1], url[64], advice[64] = "";
     if (!call_form(call) || !upload_from_form(call, &photo))
         return;
     bool keep = call->signed_in && wants_keep(call);
@@ -129,6 +129,8 @@ void upload_post(server_call *call)
         return;
     }
     if (status == DERMIS_OK) {
+        http_form_text(&call->form, "advice", advice, sizeof advice);
+        result.advice = classify_advice(advice);
         status = classify_store(call, &result, keep, id, &err);
         classify_release(&result);
     }

@@ -169,6 +169,16 @@ class Take(Pages):
                                  [say[kind]], f"{example.name} {kind}")
                 if example == PHOTO:
                     browser.shot(SHOTS / f"advice-{kind}-en-360.png")
+        # what was said before it was sent stands with the result
+        for kind, caution in (("dark", "rather dark"), ("fine", None)):
+            browser.open(self.home + "/")
+            self.give(browser, self.drawn(browser, PHOTO, pictures.SPOILED[kind]), "spot.jpg", "image/jpeg")
+            browser.wait("document.querySelector('#advice li')")
+            self.send(browser)
+            said = browser.run("return [...document.querySelectorAll('.caution')].map((n) => n.textContent).join()")
+            self.assertIn(caution or "", said)
+            self.assertEqual(bool(said), bool(caution))
+            browser.shot(SHOTS / f"advice-{kind}-result-en-360.png")
 
     def drawn(self, browser, path, draw):
         """The picture, drawn by the page's canvas as `draw` says, as JPEG."""

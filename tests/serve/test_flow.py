@@ -245,6 +245,12 @@ class Flow(unittest.TestCase):
         self.assertIn("allowed-hosts", self.service.client().get("/", headers={"Host": "evil.example"}).text)
         self.assertTrue(self.service.wait(lambda: any('"host":"evil.example"' in line for line in self.service.lines)))
 
+    def test_advice_stays_with_the_result(self):
+        client = self.service.client()
+        page = client.get(client.upload(PHOTO, [("advice", "dark,<b>,blur")]).headers["Location"]).text
+        self.assertIn("not quite sharp, rather dark. So the answer means less", page)
+        self.assertNotIn("means less", client.get(client.upload(PHOTO, [("advice", "<b>,nothing")]).headers["Location"]).text)
+
     def test_too_few_pixels(self):
         client = self.service.client()
         self.assertIn("32", client.upload(flat_jpeg(31, 400)).text)

@@ -244,15 +244,15 @@ document.addEventListener('DOMContentLoaded', function () {
     if (!picture) return;
     let m;
     try { m = measure(picture); } catch (e) { return; }
-    const lines = [];
-    if (m.pixels < 200) lines.push(say.few);
+    const found = picture.advice = [];
+    if (m.pixels < 200) found.push('few');
     /* 240 photographs of ISIC 2017 and PAD-UFES-20: 2 look blurred by this, 1 glaring, none dark or bright; blurred by
      * 1/80 to 1/20 of their side, all do */
-    if (m.sharp < 4e-4 && m.mean <= 225) lines.push(say.blur); /* what is white all over cannot be judged */
-    if (m.mean < 70) lines.push(say.dark);
-    if (m.mean > 225) lines.push(say.bright);
-    else if (m.white > 0.02) lines.push(say.glare);
-    const list = $('advice'), key = lines.join('\n') || say.fine;
+    if (m.sharp < 4e-4 && m.mean <= 225) found.push('blur'); /* what is white all over cannot be judged */
+    if (m.mean < 70) found.push('dark');
+    if (m.mean > 225) found.push('bright');
+    else if (m.white > 0.02) found.push('glare');
+    const lines = found.map((one) => say[one]), list = $('advice'), key = lines.join('\n') || say.fine;
     if (list.dataset.key === key && list.firstChild) return; /* the same again is not said again */
     list.dataset.key = key;
     list.textContent = '';
@@ -336,6 +336,7 @@ document.addEventListener('DOMContentLoaded', function () {
       const body = new FormData();
       body.append('csrf', form.elements.csrf.value);
       body.append('crop', cropOf(p, out.width, out.height));
+      body.append('advice', (p.advice || []).join(',')); /* the result says it once more */
       const keep = form.elements.keep;
       if (keep && keep.checked) body.append('keep', '1');
       body.append('image', out.blob, as ? 'photo.' + p.kind : 'photo.jpeg');

@@ -140,6 +140,29 @@ static bool parse_size(const char *text, uint32_t *h, uint32_t *w)
     return true;
 }
 
+/* What stands at OUT and is no model file is somebody's: it is not written over. An empty file is nothing. */
+static dermis_status check_output(const char *in, const char *out, dermis_error *err)
+{
+    struct stat source, there;
+    char head[4] = "";
+    if (stat(out, &there) != 0)
+        return DERMIS_OK; /* not there, or writing will say why */
+    if (stat(in, &source) == 0 && source.st_dev == there.st_dev && source.st_ino == there.st_ino)
+        return base_fail(err, DERMIS_E_USAGE, "%s: the output is the file that is to be converted; name another, such as model.gguf",
+                         out);
+    if (!S_ISREG(there.st_mode) || there.st_size == 0)
+        return DERMIS_OK;
+    FILE *f = fopen(out, "rb");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    if (n == sizeof head && memcmp(head, "GGUF", sizeof head) == 0)
+        return DERMIS_OK;
+    return base_fail(err, DERMIS_E_EXISTS, "%s: it is there already and is %s, no model file of dermis; name another output, or "
+                     "remove it first", out, f && import_recognises(head, n) ? "a Keras model or another zip" :
+                     f && n && !memcmp(head, "\211HDF", n) ? "an HDF5 file, perhaps a Keras model" : "another kind of file");
+}
+
 static void print_summary(const import_summary *s, const import_options *o)
 {
     struct stat st;
@@ -234,6 +257,9 @@ int main(int argc, char **argv)
     }
     o.in = argv[optind];
     o.out = argv[optind + 1];
+    dermis_status status = check_output(o.in, o.out, &err);
+    if (status != DERMIS_OK)
+        return fail(status, err.text);
     struct stat st;
     if (memory_mb == 0) /* weights as read, as packed, and the unpacked zip entry */
         memory_mb = 1024 + (stat(o.in, &st) == 0 ? 4 * ((uint64_t)st.st_size >> 20) : 0);
@@ -243,7 +269,7 @@ int main(int argc, char **argv)
     if (!quiet && isatty(2) && !(term && !strcmp(term, "dumb")))
         o.progress = show_progress;
     import_summary summary;
-    dermis_status status = import_run(&o, &summary, &err);
+    status = import_run(&o, &summary, &err);
     if (status != DERMIS_OK)
         return fail_import(&err, memory_mb << 20);
     clear_progress();

@@ -94,6 +94,30 @@ class Convert(Case):
                 self.assertIn(name, error[1])
                 self.assertEqual(self.cached(), [])
 
+    # ---- what is never written over ----
+
+    def test_output_over_another_file(self):
+        os.symlink(self.keras, self.path("link.gguf"))
+        os.link(self.keras, self.path("same.gguf"))
+        with open(PHOTO, "rb") as f, open(KERAS, "rb") as g:
+            photo, keras = f.read(), g.read()
+        kept = {self.keras: (2, "is to be converted", keras), self.path("link.gguf"): (2, "is to be converted", keras),
+                self.path("same.gguf"): (2, "is to be converted", keras),
+                self.write("plain.jpg", photo): (14, "another kind of file", photo),
+                self.write("e2.h5", b"\x89HDF\r\n\x1a\nrest"): (14, "HDF5", b"\x89HDF\r\n\x1a\nrest"),
+                self.write("other.keras", keras): (14, "a Keras model", keras)}
+        for out, (code, text, before) in kept.items():
+            with self.subTest(out):
+                error = self.call("convert", self.keras, out, code=code)[1]
+                self.assertIn(out, error)
+                self.assertIn(text, error)
+                with open(out, "rb") as f:
+                    self.assertEqual(f.read(), before)
+        for out in (self.write("empty.gguf", b""), self.write("old.gguf", b"GGUF and more")):
+            self.call("convert", self.keras, out)
+            with open(out, "rb") as f:
+                self.assertGreater(len(f.read()), 1000)
+
     # ---- the death of the converter ----
 
     def test_killed(self):

@@ -182,8 +182,15 @@ static void test_warning(void **state)
     (void)state;
     model_close(open_good("good.keras", (import_options){0}));
     assert_string_equal(warned, "");
-    model_close(open_good("no_scaling.keras", (import_options){0}));
-    assert_non_null(strstr(warned, "--preprocess"));
+    model *m = open_good("no_scaling.keras", (import_options){0});
+    assert_non_null(strstr(warned, "`dermis convert IN OUT.gguf --preprocess 0..1`"));
+    assert_int_equal(model_get_graph(m)->warning_count, 1); /* and whoever uses the file later knows it */
+    assert_string_equal(model_get_graph(m)->warnings[0], warned);
+    model_close(m);
+    m = open_good("no_scaling.keras", (import_options){.preprocess = "none"}); /* said, so known */
+    assert_string_equal(warned, "");
+    assert_int_equal(model_get_graph(m)->warning_count, 0);
+    model_close(m);
 }
 
 /* ---- wrong files ---- */

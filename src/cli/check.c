@@ -141,6 +141,8 @@ static int run(const cli_command *self, int argc, char **argv)
         dermis_model_get_info(model, &info);
         print_cpu(dermis_session_cpu(session));
         printf("model      %s: valid\n", path);
+        for (uint32_t i = 0; i < info.warning_count; i++)
+            printf("warning    %s\n", dermis_model_warning(model, i));
         if (try_run(session, &info, &err) || try_memory(model, session, memory, &err))
             exit_code = cli_report(&err);
     }

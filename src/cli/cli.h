@@ -58,6 +58,8 @@ char *cli_beside_program(const char *const *candidates);
 /* The model to use: `given`, DERMIS_MODEL, or the bundled one; a Keras file is converted once into
  * the user's cache. *out is to be freed with base_free. */
 dermis_status cli_find_model(const char *given, char **out, dermis_error *err);
+/* What the conversion left to say about the model, to standard error: each use says it. */
+void cli_warn(const dermis_model *model);
 /* One run of dermis-convert. */
 typedef struct cli_conversion {
     char *const *arguments; /* without argv[0], NULL-terminated */

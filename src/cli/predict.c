@@ -360,6 +360,7 @@ static dermis_status open_all(predict *p, dermis_error *err)
     if (status != DERMIS_OK)
         return status;
     dermis_model_get_info(p->model, &p->info);
+    cli_warn(p->model);
     p->card = dermis_card_read(p->info.class_card);
     cli_language(p->language, p->language_code, sizeof p->language_code);
     if (!p->info.cam_layer && !p->layer && (p->overlay || p->map))

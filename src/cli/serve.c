@@ -9,6 +9,16 @@ static const char notes[] =
     "Signals: SIGTERM and SIGINT finish what was begun and end, SIGHUP takes the model's file anew.\n\n"
     "Example: dermis serve --port 8000 --data-dir /var/lib/dermis\n";
 
+/* What the conversion left to say is said once, at the start; a model that cannot be opened is the server's
+ * to report. */
+static void warn_of(const char *path)
+{
+    dermis_model *model = NULL;
+    if (dermis_model_open(path, &model, NULL) == DERMIS_OK)
+        cli_warn(model);
+    dermis_model_close(model);
+}
+
 static int run(const cli_command *self, int argc, char **argv)
 {
     server_settings settings;
@@ -32,6 +42,8 @@ static int run(const cli_command *self, int argc, char **argv)
         status = base_fail(&err, DERMIS_E_USAGE, "serve: '%s' is no option; see `dermis serve --help`", argv[1]);
     if (!status)
         status = cli_find_model(*settings.model ? settings.model : NULL, &model, &err);
+    if (!status)
+        warn_of(model);
     if (!status)
         status = server_run(&settings, model, cli_memory_limit(), cli_program_bytes, &err);
     base_free(model);

@@ -75,7 +75,7 @@ static void test_header(void **state)
 {
     (void)state;
     valid();
-    magic = 0x46554748, BAD("does not begin as a GGUF file");
+    magic = 0x46554748, BAD("neither GGUF, nor a Keras model");
     version = 2, BAD("GGUF version 2; version 3 can be read");
     version = 0x03000000, BAD("GGUF version"); /* big-endian */
     say_tensors = UINT64_MAX, BAD("header asks for too much");

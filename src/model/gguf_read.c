@@ -98,8 +98,7 @@ static dermis_status read_header(parser *p)
 {
     uint32_t magic = base_read_u32(&p->in), version = base_read_u32(&p->in);
     if (p->in.failed || magic != GGUF_MAGIC)
-        return invalid(p, "it does not begin as a GGUF file (a Keras file is converted by `dermis "
-                          "convert`)");
+        return invalid(p, "it is neither GGUF, nor a Keras model (zip or HDF5)");
     if (version != GGUF_VERSION)
         return invalid(p, "GGUF version %u; version %u can be read", version, GGUF_VERSION);
     p->tensor_count = base_read_u64(&p->in);

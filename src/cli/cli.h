@@ -64,6 +64,7 @@ void cli_warn(const dermis_model *model);
 typedef struct cli_conversion {
     char *const *arguments; /* without argv[0], NULL-terminated */
     const char *in, *out;   /* among them, or NULL: for messages, and for what a dead one leaves */
+    char *called;               /* its argv[0], for its messages; NULL: its path */
     bool silent;            /* throw away what it prints to standard output */
     char *complaint;        /* or NULL: takes its error, in the place of standard error */
     size_t complaint_size;

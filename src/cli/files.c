@@ -100,7 +100,7 @@ dermis_status cli_run_converter(const cli_conversion *job, int *exit_code, dermi
         base_free(program);
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory to start the converter");
     }
-    argv[0] = program;
+    argv[0] = job->called ? job->called : program;
     memcpy(argv + 1, job->arguments, n * sizeof *argv);
     pid_t pid;
     posix_spawn_file_actions_t actions;

@@ -117,7 +117,9 @@ static int run(const cli_command *self, int argc, char **argv)
 {
     bool layers = false, json = false;
     unsigned threads = 0;
+    const char *model_path = NULL;
     const cli_option options[] = {
+        {"model", 'm', CLI_TEXT, &model_path, "FILE", "the same as MODEL", 0, 0},
         {"layers", 0, CLI_FLAG, &layers, NULL, "also each step, with its place in the arena", 0, 0},
         {"json", 0, CLI_FLAG, &json, NULL, "print JSON", 0, 0},
         {"threads", 0, CLI_NUMBER, &threads, "N", "plan for N threads (as many as CPUs)", 1, 256},
@@ -128,7 +130,7 @@ static int run(const cli_command *self, int argc, char **argv)
     if (operands < 0)
         return exit_code;
     dermis_error err;
-    if (operands > 1) {
+    if (operands + (model_path != NULL) > 1) {
         base_fail(&err, DERMIS_E_USAGE, "inspect takes one model");
         return cli_report(&err);
     }
@@ -139,7 +141,7 @@ static int run(const cli_command *self, int argc, char **argv)
     dermis_options_default(&session_options);
     session_options.threads = threads;
     exit_code = 0;
-    if (cli_find_model(operands == 1 ? argv[1] : NULL, &path, &err) ||
+    if (cli_find_model(operands == 1 ? argv[1] : model_path, &path, &err) ||
         dermis_model_open(path, &model, &err) ||
         dermis_session_open(model, &session_options, &session, &err))
         exit_code = cli_report(&err);

@@ -13,7 +13,7 @@
 #define LEAST_MEMORY_MB 48 /* program, libraries and stack take 25; the help says it too */
 
 static const char usage[] =
-    "usage: dermis-convert IN OUT.gguf [options]\n"
+    "usage: %s IN OUT.gguf [options]\n"
     "\n"
     "Converts a Keras model (.keras of Keras 2 and 3, .h5) to dermis's model file.\n"
     "\n"
@@ -30,7 +30,9 @@ static const char usage[] =
     "  --time SECONDS          limit of processor time (default 120)\n"
     "  --quiet                 no progress, no summary\n"
     "\n"
-    "example: dermis-convert skin.keras skin.gguf --type f16 --classes acne,eczema,psoriasis\n";
+    "example: %s skin.keras skin.gguf --type f16 --classes acne,eczema,psoriasis\n";
+
+static const char *called = "dermis-convert"; /* or "dermis convert", when that started it */
 
 static int last_percent = -1;
 
@@ -60,13 +62,13 @@ static void show_warning(void *context, const char *text)
 {
     (void)context;
     clear_progress();
-    fprintf(stderr, "dermis-convert: warning: %s\n", text);
+    fprintf(stderr, "%s: warning: %s\n", called, text);
 }
 
 static int fail(dermis_status status, const char *text)
 {
     clear_progress();
-    fprintf(stderr, "dermis-convert: %s\n", text);
+    fprintf(stderr, "%s: %s\n", called, text);
     return base_status_exit(status);
 }
 
@@ -199,6 +201,8 @@ int main(int argc, char **argv)
     bool quiet = false, good = true;
     int option;
     dermis_error err;
+    if (argc > 0 && strcmp(argv[0], "dermis convert") == 0)
+        called = argv[0];
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         switch (option) {
         case TYPE:
@@ -234,10 +238,10 @@ int main(int argc, char **argv)
             break;
         case 'h':
         case HELP:
-            fputs(usage, stdout);
+            fprintf(stdout, usage, called, called);
             return end();
         case ':':
-            fprintf(stderr, "dermis-convert: the option %s needs a value; see `dermis convert --help`\n",
+            fprintf(stderr, "%s: the option %s needs a value; see `dermis convert --help`\n", called,
                     argv[optind - 1]);
             return base_status_exit(DERMIS_E_USAGE);
         default:
@@ -246,13 +250,13 @@ int main(int argc, char **argv)
             return fail(err.status, err.text);
         }
         if (!good) {
-            fprintf(stderr, "dermis-convert: --%s cannot be '%s'; see dermis-convert --help\n",
+            fprintf(stderr, "%s: --%s cannot be '%s'; see `dermis convert --help`\n", called,
                     options[option - 1].name, optarg);
             return base_status_exit(DERMIS_E_USAGE);
         }
     }
     if (argc - optind != 2) {
-        fputs(usage, stderr);
+        fprintf(stderr, usage, called, called);
         return base_status_exit(DERMIS_E_USAGE);
     }
     o.in = argv[optind];

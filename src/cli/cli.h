@@ -9,6 +9,7 @@
 
 typedef enum cli_kind {
     CLI_FLAG,   /* bool */
+    CLI_SWITCH, /* const char *: the value, or "on" where the next word is an option (no operands beside it) */
     CLI_TEXT,   /* const char * */
     CLI_NUMBER, /* unsigned, between minimum and maximum */
     CLI_REAL,   /* float, likewise */

@@ -6,6 +6,7 @@ static const char notes[] =
     "names HOST, PORT, MODEL, DATA_DIR, ENABLE_GRADCAM, DEBUG, SECRET_KEY and ALLOWED_HOSTS without the\n"
     "prefix, and in the file of --config as `name = value`. The command line comes first, then DERMIS_*,\n"
     "then the older names, then the file. docs/settings.md lists them.\n\n"
+    "A setting of on or off alone, such as --debug, is on. Defaults stand in brackets.\n\n"
     "Signals: SIGTERM and SIGINT finish what was begun and end, SIGHUP takes the model's file anew.\n\n"
     "Example: dermis serve --port 8000 --data-dir /var/lib/dermis\n";
 
@@ -28,7 +29,7 @@ static int run(const cli_command *self, int argc, char **argv)
     const cli_option more[] = {
         {"settings", 0, CLI_FLAG, &document, NULL, "print all settings as a table and end", 0, 0},
     };
-    int exit_code = cli_read_settings(self, argc, argv, more, 1, notes, &settings, &operands);
+    int exit_code = cli_read_settings(self, argc, argv, NULL, more, 1, notes, &settings, &operands);
     if (operands < 0)
         return exit_code;
     if (document) {
@@ -36,6 +37,7 @@ static int run(const cli_command *self, int argc, char **argv)
         server_settings_release(&settings);
         return cli_end(0);
     }
+    cli_warn_of_variables();
     dermis_status status = DERMIS_OK;
     char *model = NULL;
     if (operands > 0)

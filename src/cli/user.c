@@ -97,7 +97,7 @@ static int run(const cli_command *self, int argc, char **argv)
     const cli_option more[] = {
         {"operator", 0, CLI_FLAG, &is_operator, NULL, "with add: may see /status/", 0, 0},
     };
-    int exit_code = cli_read_settings(self, argc, argv, more, 1, notes, &settings, &operands);
+    int exit_code = cli_read_settings(self, argc, argv, "data-dir", more, 1, notes, &settings, &operands);
     if (operands < 0)
         return exit_code;
     const char *action = operands > 0 ? argv[1] : "";

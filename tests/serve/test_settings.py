@@ -31,10 +31,39 @@ class Settings(unittest.TestCase):
         self.assertIn("| `--port` |", table)
         self.assertIn(table, page, "write it anew: build/dermis serve --settings")
 
-    def test_help_names_all(self):
+    def test_help_names_all_and_their_defaults(self):
         text = serve("--help").stdout
         for line in serve("--settings").stdout.splitlines()[2:]:
-            self.assertIn(line.split("`")[1], text)
+            cells = line.replace("\\|", "/").split("|")
+            flag, default = cells[1].strip(" `"), cells[3].strip(" `")
+            row = next(x for x in text.splitlines() if x.strip().startswith((flag + " ", "-m, " + flag + " ")))
+            self.assertTrue(row.endswith(f"({default})") if default else "()" not in row, row)
+
+    def test_switches(self):
+        for words, value in ((["--debug"], None), (["--debug", "--port", "x"], "--port is 'x'"), (["--debug", "maybe"], "--debug is 'maybe'"),
+                             (["--debug=perhaps"], "--debug is 'perhaps'"), (["--gradcam", "off", "--preload=on", "--port", "x"], "--port is 'x'")):
+            run = serve(*words, "--data-dir", "/dev/null/x")
+            self.assertEqual(run.returncode, 2 if value else 4, run.stderr)
+            self.assertIn(value or "/dev/null", run.stderr)
+        with Service(BUILD, "--gradcam", "off", "--debug") as service:
+            self.assertFalse(service.client().get("/api/v1/model").json()["explains"])
+
+    def test_lists(self):
+        for name, values in (("trusted-proxies", ("foo", "foo bar", "127.0.0.0/8", "10.0.0.1 10.0.0.2", "10.0.0.1,", ",", "0::1", "10.0.0.256")),
+                             ("allowed-hosts", ("a b,,", "a,,b", "a b", ",", "https://a", "a:8000", "::1", "[x]", ".", "a..b"))):
+            for value in values:
+                run = serve(f"--{name}", value, "--data-dir", "/dev/null/x")
+                self.assertEqual(run.returncode, 2, (name, value))
+                self.assertIn(f"--{name} is '{value}'; it has to be ", run.stderr)
+        for name, values in (("trusted-proxies", ("", "*", "127.0.0.1, ::1", "FD00::1")),
+                             ("allowed-hosts", ("", "*", ".example.org, a-b.example.org,10.0.0.1,[::1]"))):
+            for value in values:
+                self.assertEqual(serve(f"--{name}", value, "--data-dir", "/dev/null/x").returncode, 4, (name, value))
+
+    def test_unknown_variable(self):
+        run = serve("--data-dir", "/dev/null/x", DERMIS_PROT="1", DERMIS_PORT="1", DERMIS_CONFIG="/dev/null")
+        self.assertEqual(re.findall("warning: .*", run.stderr),
+                         ["warning: DERMIS_PROT in the environment is no setting; did you mean DERMIS_PORT"])
 
     def test_retention_in_words(self):
         for value, words in (("60", ("after 1\u00a0minute,", "sau 1\u00a0phút,")), ("90s", ("after 90\u00a0seconds,", "sau 90\u00a0giây,")),
@@ -67,7 +96,7 @@ class Settings(unittest.TestCase):
             path.write_text("port = 70000\n")
             self.assertIn("--port is 'y'", serve("--config", path, "--port", "y").stderr)
             self.assertIn("DERMIS_PORT is 'z'", serve("--config", path, DERMIS_PORT="z").stderr)
-            path.write_text('language = "vi"\nretention = 2h\n')
+            path.write_text('language = "vi" # remark\n\t# another\nretention = 2h\t# and a third\n')
             with Service(BUILD, "--config", path) as service:
                 self.assertIn('lang="vi"', service.client("de").get("/").text)
 

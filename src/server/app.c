@@ -54,7 +54,7 @@ static dermis_status load_texts(server *app, dermis_error *err)
 
 /* ---- the data folder ---- */
 
-dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err)
+dermis_status server_data_path(const server_settings *settings, char *out, size_t size, dermis_error *err)
 {
     const char *given = settings->data_dir, *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     int n;
@@ -68,6 +68,14 @@ dermis_status server_data_dir(const server_settings *settings, char *out, size_t
         return base_fail(err, DERMIS_E_USAGE, "HOME is not set: name the folder for data with --data-dir");
     if (n >= (int)size)
         return base_fail(err, DERMIS_E_USAGE, "the data folder's path is too long");
+    return DERMIS_OK;
+}
+
+dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err)
+{
+    dermis_status status = server_data_path(settings, out, size, err);
+    if (status != DERMIS_OK)
+        return status;
     for (char *slash = strchr(out + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0; /* the folders above it, as mkdir -p; the store makes the last one */
         int failed = mkdir(out, 0755) != 0 && errno != EEXIST ? errno : 0;

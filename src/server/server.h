@@ -58,7 +58,9 @@ dermis_status server_settings_read(const char *const *given, const char *file, s
 /* DERMIS_DATA_DIR of data-dir. */
 void server_setting_variable(const server_setting *setting, char *out, size_t size);
 void server_settings_release(server_settings *settings);
-/* The folder for data: the setting, or dermis in the user's data folder; made with those above it. */
+/* The folder for data: the setting, or dermis in the user's data folder. */
+dermis_status server_data_path(const server_settings *settings, char *out, size_t size, dermis_error *err);
+/* The same, and those above it are made. */
 dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err);
 /* The table as a page of docs (Markdown). */
 void server_settings_document(FILE *out);

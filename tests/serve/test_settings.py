@@ -135,6 +135,35 @@ class Settings(unittest.TestCase):
             self.assertIn('"connections":86,"asked":512', run.communicate(timeout=60)[1])
             self.assertEqual(run.returncode, 0)
 
+    def test_user_makes_no_folder(self):
+        def user(*arguments, stdin=None, **env):
+            return subprocess.run([BUILD / "dermis", "user", *arguments], env={**os.environ, **env}, input=stdin, capture_output=True,
+                                  text=True, timeout=60)
+        with tempfile.TemporaryDirectory() as folder:
+            data = f"{folder}/above/data"
+            for action in (["list"], ["passwd", "anna"], ["delete", "anna", "--yes"]):
+                run = user(*action, "--data-dir", data, stdin="correct battery 42\n")
+                self.assertEqual(run.returncode, 3, run.stderr)
+                self.assertIn(f"{data}: no accounts are kept here (no such folder)", run.stderr)
+                self.assertEqual(os.listdir(folder), [])
+            self.assertIn("no dermis.db in it", user("list", "--data-dir", folder).stderr)
+            self.assertEqual(user("add", "anna", stdin="correct battery 42\n", DERMIS_DATA_DIR=data).stdout, f"added anna to {data}\n")
+            self.assertIn("anna", user("list", "--data-dir", data).stdout)
+            # at a terminal it is asked
+            for answer, left in ((b"\n", True), (b"y\n", False)):
+                master, slave = os.openpty()
+                os.write(master, answer)
+                run = subprocess.run([BUILD / "dermis", "user", "delete", "anna", "--data-dir", data], stdin=slave, capture_output=True,
+                                     text=True, timeout=60)
+                os.close(slave)
+                os.close(master)
+                self.assertIn(f"Delete anna with 0 results from {data}? [y/N]", run.stderr)
+                self.assertEqual(run.returncode, 2 if left else 0, run.stderr)
+                self.assertEqual("anna" in user("list", "--data-dir", data).stdout, left)
+        text = user("add", "--help").stdout
+        self.assertLess(text.index("delete NAME"), text.index("--data-dir"))
+        self.assertNotIn("--port", text)
+
     def test_folder(self):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "other").write_text("x")

@@ -280,6 +280,9 @@ static dermis_status start_http(server *app, const memory_plan *plan, dermis_err
         status = read_pem(s->tls_certificate, &certificate, err);
         if (!status)
             status = read_pem(s->tls_key, &key, err);
+        if (!status && strstr(key, "ENCRYPTED"))
+            status = base_fail(err, DERMIS_E_USAGE, "%s: the key is encrypted; give one that is not, with mode 0600 (`openssl pkey -in "
+                               "ENCRYPTED.pem -out KEY.pem`)", s->tls_key);
         options.tls_certificate = certificate;
         options.tls_key = key;
     }

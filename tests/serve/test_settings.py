@@ -103,6 +103,22 @@ class Settings(unittest.TestCase):
     def test_certificate_needs_key(self):
         self.assertIn("belong together", serve("--tls-certificate", "x.pem").stderr)
 
+    def test_encrypted_key(self):
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, key, locked = (f"{folder}/{name}.pem" for name in ("certificate", "key", "locked"))
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
+                            "/CN=localhost", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+            subprocess.run(["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", key, "-out", locked], check=True)
+            more = ("--port", "0", "--data-dir", f"{folder}/data", "--tls-certificate", certificate, "--tls-key")
+            run = serve(*more, locked)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(f"{locked}: the key is encrypted", run.stderr)
+            subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", locked], check=True)
+            run = serve(*more, locked)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn("belong together", run.stderr)
+            self.assertNotIn("encrypted", run.stderr)
+
     def test_memory_budget(self):
         run = serve("--memory", "20M", "--data-dir", tempfile.mkdtemp())
         self.assertEqual(run.returncode, 12)

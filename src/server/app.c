@@ -288,6 +288,10 @@ static dermis_status start_http(server *app, const memory_plan *plan, dermis_err
     }
     if (!status)
         status = http_server_start(&options, &app->http, err);
+    if (status == DERMIS_E_IO && err) {
+        dermis_error why = *err;
+        base_fail(err, status, "%.300s; --port (DERMIS_PORT) and --host (DERMIS_HOST) name another", why.text);
+    }
     base_free(certificate);
     if (key)
         explicit_bzero(key, strlen(key));

@@ -195,9 +195,11 @@ class Settings(unittest.TestCase):
             second = serve("--data-dir", service.data, "--port", "0")
             self.assertEqual(second.returncode, 15)
             self.assertIn("another dermis", second.stderr)
+            self.assertIn("DERMIS_DATA_DIR", second.stderr)
             taken = serve("--data-dir", Path(service.folder.name) / "b", "--port", str(service.port))
             self.assertEqual(taken.returncode, 4)
             self.assertIn("in use", taken.stderr)
+            self.assertIn("DERMIS_PORT", taken.stderr)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ esac
 
 # shellcheck disable=SC2086
 install_missing $BUILD_PACKAGES
-say "Building build/dermis"
+if [ -x build/dermis ]; then say "Building build/dermis"; else say "Building build/dermis: the first time takes about a minute"; fi
 build build
 say "Predicting examples/*.jpg with the bundled model"
 mkdir -p build/overlays

@@ -161,6 +161,20 @@ static void test_options(void **state)
     assert_int_equal(find(g, "conv")->tensors[MODEL_BIAS].type, MODEL_F32);
     model_close(m);
 
+    /* a list of objects keeps what it says, as a card does */
+    char list[] = "/tmp/dermis_classes_XXXXXX";
+    int fd = mkstemp(list);
+    static const char objects[] = "[{\"code\": \"A\", \"name\": {\"en\": \"first\"}}, {\"name\": \"second\"}]";
+    assert_true(fd >= 0 && write(fd, objects, sizeof objects - 1) == (ssize_t)sizeof objects - 1);
+    close(fd);
+    m = open_good("good.keras", (import_options){.classes = list});
+    g = model_get_graph(m);
+    assert_string_equal(g->classes[0], "A");
+    assert_string_equal(g->classes[1], "second");
+    assert_string_equal(g->class_card, "{\"classes\":[{\"code\":\"A\",\"name\":{\"en\":\"first\"}},{\"name\":\"second\"}]}");
+    model_close(m);
+    unlink(list);
+
     m = open_good("free_size.keras", (import_options){.input_h = 10, .input_w = 12});
     g = model_get_graph(m);
     assert_int_equal(g->nodes[0].out.h, 10);
@@ -182,8 +196,15 @@ static void test_warning(void **state)
     (void)state;
     model_close(open_good("good.keras", (import_options){0}));
     assert_string_equal(warned, "");
-    model_close(open_good("no_scaling.keras", (import_options){0}));
-    assert_non_null(strstr(warned, "--preprocess"));
+    model *m = open_good("no_scaling.keras", (import_options){0});
+    assert_non_null(strstr(warned, "`dermis convert IN OUT.gguf --preprocess 0..1`"));
+    assert_int_equal(model_get_graph(m)->warning_count, 1); /* and whoever uses the file later knows it */
+    assert_string_equal(model_get_graph(m)->warnings[0], warned);
+    model_close(m);
+    m = open_good("no_scaling.keras", (import_options){.preprocess = "none"}); /* said, so known */
+    assert_string_equal(warned, "");
+    assert_int_equal(model_get_graph(m)->warning_count, 0);
+    model_close(m);
 }
 
 /* ---- wrong files ---- */
@@ -196,7 +217,7 @@ static void test_wrong(void **state)
         const char *text;
     } list[] = {
         {"nowhere.keras", DERMIS_E_NOT_FOUND, "nowhere.keras"},
-        {"text.keras", DERMIS_E_MODEL_INVALID, "neither a zip"},
+        {"text.keras", DERMIS_E_MODEL_INVALID, "neither a zip (.keras) nor HDF5 (.h5)"},
         {"empty.keras", DERMIS_E_MODEL_INVALID, "neither a zip"},
         {"truncated.keras", DERMIS_E_MODEL_INVALID, "truncated"},
         {"truncated.h5", DERMIS_E_MODEL_INVALID, "truncated"},
@@ -245,6 +266,10 @@ static void test_wrong_options(void **state)
     (void)state;
     check_wrong("good.keras", (import_options){.classes = "a,b,c"}, DERMIS_E_USAGE, "3 names");
     check_wrong("good.keras", (import_options){.classes = "a,,b"}, DERMIS_E_USAGE, "empty");
+    check_wrong("good.keras", (import_options){.classes = "a, a"}, DERMIS_E_USAGE, "'a' stands there twice");
+    check_wrong("good.keras", (import_options){.classes = "nosuch.txt"}, DERMIS_E_NOT_FOUND, "nosuch.txt: no such file");
+    check_wrong("good.keras", (import_options){.classes = "nosuch"}, DERMIS_E_NOT_FOUND, "nosuch: no such file");
+    check_wrong("score.keras", (import_options){.classes = "nosuch.JSON"}, DERMIS_E_NOT_FOUND, "no such file");
     check_wrong("good.keras", (import_options){.preprocess = "zscore"}, DERMIS_E_USAGE, "caffe");
     check_wrong("good.keras", (import_options){.input_h = 9, .input_w = 9}, DERMIS_E_USAGE,
                 "fixed at 8x8");

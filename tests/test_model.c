@@ -75,7 +75,7 @@ static void test_header(void **state)
 {
     (void)state;
     valid();
-    magic = 0x46554748, BAD("does not begin as a GGUF file");
+    magic = 0x46554748, BAD("neither GGUF, nor a Keras model");
     version = 2, BAD("GGUF version 2; version 3 can be read");
     version = 0x03000000, BAD("GGUF version"); /* big-endian */
     say_tensors = UINT64_MAX, BAD("header asks for too much");
@@ -116,7 +116,7 @@ static void test_keys(void **state)
                 {"general.name", false}, {"general.license", false},
                 {"dermis.format_version", true}, {"dermis.source", false},
                 {"dermis.source_sha256", false}, {"dermis.preprocess", false},
-                {"dermis.classes", false}, {"dermis.class_card", false},
+                {"dermis.classes", false}, {"dermis.class_card", false}, {"dermis.warnings", false},
                 {"dermis.graph.op", true}, {"dermis.graph.name", true},
                 {"dermis.graph.input_count", true}, {"dermis.graph.inputs", true},
                 {"dermis.graph.ints", true}, {"dermis.graph.floats", false},
@@ -151,6 +151,8 @@ static void test_texts(void **state)
     set_text("general.name", longer), BAD("the key general.name holds a text of more than 1024 bytes");
     set_texts("dermis.classes", 2, (const char *[]){"a", longer});
     BAD("the key dermis.classes holds a text of more than 1024");
+    set_texts("dermis.warnings", 1, (const char *const *)&longer);
+    BAD("the key dermis.warnings holds a text of more than 1024");
     set_texts("dermis.layers.name", 1, (const char *const *)&longer);
     BAD("the key dermis.layers.name holds a text of more than 1024");
     static const char *const wrong[] = {"\xff", "\xc0\x80", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80",
@@ -160,6 +162,8 @@ static void test_texts(void **state)
         BAD("the key general.name holds text that is not UTF-8, or control characters");
         set_texts("dermis.classes", 2, (const char *[]){wrong[i], "b"});
         BAD("the key dermis.classes holds text that is not");
+        set_texts("dermis.warnings", 1, &wrong[i]);
+        BAD("the key dermis.warnings holds text that is not");
         set_texts("dermis.graph.name", 5, (const char *[]){"a", "b", "c", "d", wrong[i]});
         BAD("the key dermis.graph.name holds text that is not");
         if (i < 6)
@@ -202,6 +206,10 @@ static void test_lists(void **state)
     set_u32("dermis.cam.layer", I32, 1), BAD("the explained layer is 1 of 1");
     set_u32("dermis.cam.layer", I32, (uint32_t)-2), BAD("the explained layer is -2 of 1");
     set_texts("dermis.classes", 3, (const char *[]){"a", "b", "c"}), BAD("3 class names for 2 answers");
+    const char *many[MODEL_MAX_WARNINGS + 1];
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        many[i] = "w";
+    set_texts("dermis.warnings", sizeof many / sizeof *many, many), BAD("dermis.warnings has 17 texts; at most 16");
 }
 
 static void at(size_t index, int32_t value)
@@ -438,6 +446,9 @@ static void same_graph(const model_graph *a, const model_graph *b)
     }
     for (uint32_t i = 0; i < a->class_count; i++)
         assert_string_equal(a->classes[i], b->classes[i]);
+    assert_int_equal(a->warning_count, b->warning_count);
+    for (uint32_t i = 0; i < a->warning_count; i++)
+        assert_string_equal(a->warnings[i], b->warnings[i]);
     const char *const x[] = {a->name, a->source, a->license, a->preprocess, a->class_card, a->source_sha256};
     const char *const y[] = {b->name, b->source, b->license, b->preprocess, b->class_card, b->source_sha256};
     for (int i = 0; i < 6; i++) {
@@ -457,6 +468,7 @@ static void test_round_trip(void **state)
     set_text("dermis.class_card", "{\n\"a\": \"\xe1\xba\xbf\"}");
     set_text("dermis.source", "x.keras, Keras 3.8.0");
     set_text("dermis.source_sha256", "00ff");
+    set_texts("dermis.warnings", 2, (const char *[]){"first", "second"});
     set_text("dermis.preprocess", "0..1");
     set_text("general.license", "CC0-1.0");
     uint8_t *data = file(&size);
@@ -493,14 +505,15 @@ static void test_write_refused(void **state)
     write_file("kept", 4);
     char *longer = calloc(MODEL_MAX_TEXT + 2, 1);
     memset(longer, 'x', MODEL_MAX_TEXT + 1);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         model_graph g = *model_get_graph(m);
         model_node nodes[5];
         memcpy(nodes, g.nodes, sizeof nodes);
         model_layer layer = g.layers[0];
         const char *classes[] = {"a", "\x80"};
         static const char *const what[] = {"the model's name", "the licence", "the source", "the preprocessing",
-                                           "the class card", "a node's name", "a layer's name", "a class's name"};
+                                           "the class card", "a node's name", "a layer's name", "a class's name",
+                                           "a warning"};
         g.nodes = nodes;
         g.layers = &layer;
         if (i == 0) g.name = "\x1b[0m";
@@ -511,6 +524,7 @@ static void test_write_refused(void **state)
         if (i == 5) nodes[2].name = longer;
         if (i == 6) layer.name = "\xc2\x85";
         if (i == 7) g.classes = classes;
+        if (i == 8) g.warnings = classes, g.warning_count = 2;
         assert_int_equal(model_write(&g, path, &err), DERMIS_E_MODEL_INVALID);
         if (!strstr(err.text, what[i]))
             fail_msg("\"%s\" does not name %s", err.text, what[i]);

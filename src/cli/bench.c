@@ -109,6 +109,7 @@ static int run(const cli_command *self, int argc, char **argv)
     double load_ms = base_now_ms() - start, cam_ms = 0;
     dermis_model_info info;
     dermis_model_get_info(model, &info);
+    cli_warn(model);
     unsigned steps = dermis_session_steps(session);
     times = base_calloc(BASE_TAG_CLI, repeat, sizeof *times);
     sum = base_calloc(BASE_TAG_CLI, steps + 1, sizeof *sum);

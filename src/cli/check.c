@@ -110,7 +110,9 @@ static int run(const cli_command *self, int argc, char **argv)
 {
     size_t memory = 0;
     unsigned threads = 0;
+    const char *model_path = NULL;
     const cli_option options[] = {
+        {"model", 'm', CLI_TEXT, &model_path, "FILE", "the same as MODEL", 0, 0},
         {"memory", 0, CLI_SIZE, &memory, "SIZE", "what a prediction may make resident, such as 64M (none)", 0, 0},
         {"threads", 0, CLI_NUMBER, &threads, "N", "threads (as many as CPUs)", 1, 256},
     };
@@ -120,8 +122,8 @@ static int run(const cli_command *self, int argc, char **argv)
     if (operands < 0)
         return exit_code;
     dermis_error err;
-    if (operands > 1) {
-        base_fail(&err, DERMIS_E_USAGE, "check takes one model, not also %s", argv[2]);
+    if (operands + (model_path != NULL) > 1) {
+        base_fail(&err, DERMIS_E_USAGE, "check takes one model, not also %s", argv[operands]);
         return cli_report(&err);
     }
     char *path = NULL;
@@ -132,7 +134,7 @@ static int run(const cli_command *self, int argc, char **argv)
     session_options.threads = threads;
     exit_code = 0;
     printf("program    dermis %s\n", dermis_version());
-    if (cli_find_model(operands > 0 ? argv[1] : NULL, &path, &err) ||
+    if (cli_find_model(operands > 0 ? argv[1] : model_path, &path, &err) ||
         dermis_model_open(path, &model, &err) ||
         cli_session_open(model, &session_options, memory, &session, &err)) {
         exit_code = cli_report(&err);
@@ -141,6 +143,8 @@ static int run(const cli_command *self, int argc, char **argv)
         dermis_model_get_info(model, &info);
         print_cpu(dermis_session_cpu(session));
         printf("model      %s: valid\n", path);
+        for (uint32_t i = 0; i < info.warning_count; i++)
+            printf("warning    %s\n", dermis_model_warning(model, i));
         if (try_run(session, &info, &err) || try_memory(model, session, memory, &err))
             exit_code = cli_report(&err);
     }

@@ -9,6 +9,7 @@
 
 typedef enum cli_kind {
     CLI_FLAG,   /* bool */
+    CLI_SWITCH, /* const char *: the value, or "on" where the next word is an option (no operands beside it) */
     CLI_TEXT,   /* const char * */
     CLI_NUMBER, /* unsigned, between minimum and maximum */
     CLI_REAL,   /* float, likewise */
@@ -58,10 +59,13 @@ char *cli_beside_program(const char *const *candidates);
 /* The model to use: `given`, DERMIS_MODEL, or the bundled one; a Keras file is converted once into
  * the user's cache. *out is to be freed with base_free. */
 dermis_status cli_find_model(const char *given, char **out, dermis_error *err);
+/* What the conversion left to say about the model, to standard error: each use says it. */
+void cli_warn(const dermis_model *model);
 /* One run of dermis-convert. */
 typedef struct cli_conversion {
     char *const *arguments; /* without argv[0], NULL-terminated */
     const char *in, *out;   /* among them, or NULL: for messages, and for what a dead one leaves */
+    char *called;               /* its argv[0], for its messages; NULL: its path */
     bool silent;            /* throw away what it prints to standard output */
     char *complaint;        /* or NULL: takes its error, in the place of standard error */
     size_t complaint_size;

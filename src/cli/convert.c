@@ -30,7 +30,8 @@ static int run(const cli_command *self, int argc, char **argv)
     (void)self;
     dermis_error err;
     int exit_code = 0;
-    cli_conversion job = {.arguments = argv + 1}; /* options, help included, are its own */
+    static char called[] = "dermis convert";
+    cli_conversion job = {.arguments = argv + 1, .called = called}; /* options, help included, are its own */
     find_operands(argv + 1, &job);
     if (cli_run_converter(&job, &exit_code, &err) != DERMIS_OK)
         return cli_report(&err);

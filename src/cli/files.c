@@ -42,8 +42,8 @@ char *cli_beside_program(const char *const *candidates)
     return NULL;
 }
 
-/* What the converter said last goes to `complaint`, its warnings to standard error; the rest (what
- * the C library prints when it finds the heap broken) is thrown away. */
+/* What the converter said last goes to `complaint`; its warnings stand in the model file too (cli_warn),
+ * and the rest (what the C library prints when it finds the heap broken) is thrown away. */
 static void listen_to(int fd, char *complaint, size_t size)
 {
     static const char mine[] = "dermis-convert: ";
@@ -52,11 +52,7 @@ static void listen_to(int fd, char *complaint, size_t size)
     *complaint = 0;
     while (f && fgets(line, sizeof line, f)) {
         line[strcspn(line, "\n")] = 0;
-        if (strncmp(line, mine, sizeof mine - 1) != 0)
-            continue;
-        if (strncmp(line + sizeof mine - 1, "warning: ", 9) == 0)
-            fprintf(stderr, "dermis: %s\n", line + sizeof mine - 1);
-        else
+        if (strncmp(line, mine, sizeof mine - 1) == 0 && strncmp(line + sizeof mine - 1, "warning: ", 9) != 0)
             snprintf(complaint, size, "%s", line + sizeof mine - 1);
     }
     if (f)
@@ -104,7 +100,7 @@ dermis_status cli_run_converter(const cli_conversion *job, int *exit_code, dermi
         base_free(program);
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory to start the converter");
     }
-    argv[0] = program;
+    argv[0] = job->called ? job->called : program;
     memcpy(argv + 1, job->arguments, n * sizeof *argv);
     pid_t pid;
     posix_spawn_file_actions_t actions;
@@ -319,6 +315,14 @@ dermis_status cli_find_model(const char *given, char **out, dermis_error *err)
         return convert_into_cache(given, out, err);
     *out = base_strdup(BASE_TAG_CLI, given);
     return *out ? DERMIS_OK : base_fail(err, DERMIS_E_MEMORY, "not enough memory");
+}
+
+void cli_warn(const dermis_model *model)
+{
+    dermis_model_info info;
+    dermis_model_get_info(model, &info);
+    for (uint32_t i = 0; i < info.warning_count; i++)
+        fprintf(stderr, "dermis: warning: %s\n", dermis_model_warning(model, i));
 }
 
 /* ---- .npy ---- */

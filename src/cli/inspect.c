@@ -39,6 +39,8 @@ static void print_text(dermis_model *model, dermis_session *session, bool layers
            "%.1f (JPEG of 12 megapixels, 4 MiB)\n",
            mb(p.fixed_bytes + photo), mb(p.program_bytes), mb(p.model_bytes), mb(p.session_bytes),
            mb(photo));
+    for (uint32_t k = 0; k < i.warning_count; k++)
+        printf("warning      %s\n", dermis_model_warning(model, k));
     printf("classes      %u\n", i.class_count);
     for (uint32_t k = 0; k < i.class_count; k++)
         printf("  %3u  %s\n", k, dermis_model_class(model, k));
@@ -71,17 +73,19 @@ static void print_json(dermis_model *model, dermis_session *session, bool layers
     dermis_session_memory(session, &m);
     cli_memory_read(model, dermis_session_threads(session), &p);
     size_t photo = cli_memory_sample_photo(model);
-    json_t *classes = json_array(), *out;
+    json_t *classes = json_array(), *warnings = json_array(), *out;
+    for (uint32_t k = 0; k < i.warning_count; k++)
+        json_array_append_new(warnings, json_string(dermis_model_warning(model, k)));
     for (uint32_t k = 0; k < i.class_count; k++)
         json_array_append_new(classes, json_string(dermis_model_class(model, k)));
     out = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:{s:i, s:i, s:i}, s:o, s:o, s:s, s:I, s:I, s:I, s:I, "
+        "{s:o, s:o, s:o, s:o, s:o, s:{s:i, s:i, s:i}, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, "
         "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}}",
         "name", text_or_null(i.name), "source", text_or_null(i.source), "source_sha256",
         text_or_null(i.source_sha256), "license", text_or_null(i.license), "preprocess",
         text_or_null(i.preprocess), "input", "height", (int)i.input_height, "width",
         (int)i.input_width, "channels", (int)i.input_channels, "cam_layer",
-        text_or_null(i.cam_layer), "classes", classes, "weight_type", i.weight_type, "file_bytes",
+        text_or_null(i.cam_layer), "classes", classes, "warnings", warnings, "weight_type", i.weight_type, "file_bytes",
         (json_int_t)i.file_bytes, "weight_bytes", (json_int_t)i.weight_bytes, "parameters",
         (json_int_t)i.parameters, "macs", (json_int_t)i.macs, "memory", "arena_bytes",
         (json_int_t)m.arena_bytes, "activation_bytes", (json_int_t)m.activation_bytes,
@@ -113,7 +117,9 @@ static int run(const cli_command *self, int argc, char **argv)
 {
     bool layers = false, json = false;
     unsigned threads = 0;
+    const char *model_path = NULL;
     const cli_option options[] = {
+        {"model", 'm', CLI_TEXT, &model_path, "FILE", "the same as MODEL", 0, 0},
         {"layers", 0, CLI_FLAG, &layers, NULL, "also each step, with its place in the arena", 0, 0},
         {"json", 0, CLI_FLAG, &json, NULL, "print JSON", 0, 0},
         {"threads", 0, CLI_NUMBER, &threads, "N", "plan for N threads (as many as CPUs)", 1, 256},
@@ -124,7 +130,7 @@ static int run(const cli_command *self, int argc, char **argv)
     if (operands < 0)
         return exit_code;
     dermis_error err;
-    if (operands > 1) {
+    if (operands + (model_path != NULL) > 1) {
         base_fail(&err, DERMIS_E_USAGE, "inspect takes one model");
         return cli_report(&err);
     }
@@ -135,7 +141,7 @@ static int run(const cli_command *self, int argc, char **argv)
     dermis_options_default(&session_options);
     session_options.threads = threads;
     exit_code = 0;
-    if (cli_find_model(operands == 1 ? argv[1] : NULL, &path, &err) ||
+    if (cli_find_model(operands == 1 ? argv[1] : model_path, &path, &err) ||
         dermis_model_open(path, &model, &err) ||
         dermis_session_open(model, &session_options, &session, &err))
         exit_code = cli_report(&err);

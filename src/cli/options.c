@@ -68,6 +68,7 @@ static bool take(const cli_command *command, const cli_option *o, const char *te
     case CLI_FLAG:
         *(bool *)o->target = true;
         return true;
+    case CLI_SWITCH:
     case CLI_TEXT:
         *(const char **)o->target = text;
         return true;
@@ -165,12 +166,16 @@ int cli_parse(const cli_command *command, const cli_option *options, size_t coun
               const char *notes, int argc, char **argv, int *exit_code)
 {
     struct option longs[MAX_OPTIONS + 2] = {{0}};
+    static char on[] = "on";
     char shorts[2 * MAX_OPTIONS + 3] = ":h";
     size_t n = 2;
     for (size_t i = 0; i < count && i < MAX_OPTIONS; i++) {
-        bool argument = options[i].kind != CLI_FLAG;
-        longs[i] = (struct option){options[i].name, argument ? required_argument : no_argument, NULL,
-                                   256 + (int)i};
+        bool argument = options[i].kind != CLI_FLAG && options[i].kind != CLI_SWITCH;
+        longs[i] = (struct option){options[i].name,
+                                   argument                        ? required_argument
+                                   : options[i].kind == CLI_SWITCH ? optional_argument
+                                                                   : no_argument,
+                                   NULL, 256 + (int)i};
         if (options[i].letter) {
             shorts[n++] = options[i].letter;
             if (argument)
@@ -195,6 +200,8 @@ int cli_parse(const cli_command *command, const cli_option *options, size_t coun
         for (size_t k = 0; c < 256 && k < count; k++)
             if (options[k].letter == c)
                 i = k;
+        if (options[i].kind == CLI_SWITCH && !optarg)
+            optarg = optind < argc && argv[optind][0] != '-' ? argv[optind++] : on;
         if (!take(command, &options[i], optarg))
             return -1;
     }

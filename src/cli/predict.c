@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -73,10 +74,18 @@ static bool output_path(const predict *p, const char *option, const char *photo,
     return snprintf(out, size, "%s/%.*s%s", option, stem, name, extension) < (int)size;
 }
 
+static bool ends_in(const char *path, const char *const *endings)
+{
+    const char *name = strrchr(path, '/'), *dot = strrchr(name ? name : path, '.');
+    for (; dot && *endings; endings++)
+        if (strcasecmp(dot, *endings) == 0)
+            return true;
+    return false;
+}
+
 static bool is_jpeg(const char *path)
 {
-    const char *dot = strrchr(path, '.');
-    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0);
+    return ends_in(path, (const char *const[]){".jpg", ".jpeg", NULL});
 }
 
 static dermis_status write_overlay(const predict *p, const char *photo, const uint8_t *data,
@@ -360,6 +369,7 @@ static dermis_status open_all(predict *p, dermis_error *err)
     if (status != DERMIS_OK)
         return status;
     dermis_model_get_info(p->model, &p->info);
+    cli_warn(p->model);
     p->card = dermis_card_read(p->info.class_card);
     cli_language(p->language, p->language_code, sizeof p->language_code);
     if (!p->info.cam_layer && !p->layer && (p->overlay || p->map))
@@ -445,6 +455,14 @@ static int run(const cli_command *self, int argc, char **argv)
         base_fail(&err, DERMIS_E_USAGE, "--overlay and --map need the explanation: leave out --no-cam");
         return cli_report(&err);
     }
+    if (p.overlay && !p.folder && !ends_in(p.overlay, (const char *const[]){".png", ".jpg", ".jpeg", NULL})) {
+        base_fail(&err, DERMIS_E_USAGE, "--overlay writes .png, .jpg or .jpeg, not %s", p.overlay);
+        return cli_report(&err);
+    }
+    if (p.language && strcmp(p.language, "en") != 0 && strcmp(p.language, "vi") != 0) {
+        base_fail(&err, DERMIS_E_USAGE, "--lang is en or vi, not %s", p.language);
+        return cli_report(&err);
+    }
     if (p.crop_text && !parse_crop(p.crop_text, &p.crop)) {
         base_fail(&err, DERMIS_E_USAGE, "--crop is X,Y,WIDTH,HEIGHT in pixels, not %s", p.crop_text);
         return cli_report(&err);
@@ -469,6 +487,8 @@ static int run(const cli_command *self, int argc, char **argv)
                                         "error", "code", base_status_name(err.status), "message",
                                         json_text(err.text)));
     }
+    if (!p.json && ready && isatty(fileno(stdout)))
+        printf("\nThis is no diagnosis. A spot that changes, bleeds, hurts or itches belongs before a doctor.\n");
     if (p.json) {
         json_dumpf(p.answers, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         putchar('\n');

@@ -13,7 +13,7 @@
 #define LEAST_MEMORY_MB 48 /* program, libraries and stack take 25; the help says it too */
 
 static const char usage[] =
-    "usage: dermis-convert IN OUT.gguf [options]\n"
+    "usage: %s IN OUT.gguf [options]\n"
     "\n"
     "Converts a Keras model (.keras of Keras 2 and 3, .h5) to dermis's model file.\n"
     "\n"
@@ -30,7 +30,9 @@ static const char usage[] =
     "  --time SECONDS          limit of processor time (default 120)\n"
     "  --quiet                 no progress, no summary\n"
     "\n"
-    "example: dermis-convert skin.keras skin.gguf --type f16 --classes acne,eczema,psoriasis\n";
+    "example: %s skin.keras skin.gguf --type f16 --classes acne,eczema,psoriasis\n";
+
+static const char *called = "dermis-convert"; /* or "dermis convert", when that started it */
 
 static int last_percent = -1;
 
@@ -60,13 +62,13 @@ static void show_warning(void *context, const char *text)
 {
     (void)context;
     clear_progress();
-    fprintf(stderr, "dermis-convert: warning: %s\n", text);
+    fprintf(stderr, "%s: warning: %s\n", called, text);
 }
 
 static int fail(dermis_status status, const char *text)
 {
     clear_progress();
-    fprintf(stderr, "dermis-convert: %s\n", text);
+    fprintf(stderr, "%s: %s\n", called, text);
     return base_status_exit(status);
 }
 
@@ -140,6 +142,29 @@ static bool parse_size(const char *text, uint32_t *h, uint32_t *w)
     return true;
 }
 
+/* What stands at OUT and is no model file is somebody's: it is not written over. An empty file is nothing. */
+static dermis_status check_output(const char *in, const char *out, dermis_error *err)
+{
+    struct stat source, there;
+    char head[4] = "";
+    if (stat(out, &there) != 0)
+        return DERMIS_OK; /* not there, or writing will say why */
+    if (stat(in, &source) == 0 && source.st_dev == there.st_dev && source.st_ino == there.st_ino)
+        return base_fail(err, DERMIS_E_USAGE, "%s: the output is the file that is to be converted; name another, such as model.gguf",
+                         out);
+    if (!S_ISREG(there.st_mode) || there.st_size == 0)
+        return DERMIS_OK;
+    FILE *f = fopen(out, "rb");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    if (n == sizeof head && memcmp(head, "GGUF", sizeof head) == 0)
+        return DERMIS_OK;
+    return base_fail(err, DERMIS_E_EXISTS, "%s: it is there already and is %s, no model file of dermis; name another output, or "
+                     "remove it first", out, f && import_recognises(head, n) ? "a Keras model or another zip" :
+                     f && n && !memcmp(head, "\211HDF", n) ? "an HDF5 file, perhaps a Keras model" : "another kind of file");
+}
+
 static void print_summary(const import_summary *s, const import_options *o)
 {
     struct stat st;
@@ -176,6 +201,8 @@ int main(int argc, char **argv)
     bool quiet = false, good = true;
     int option;
     dermis_error err;
+    if (argc > 0 && strcmp(argv[0], "dermis convert") == 0)
+        called = argv[0];
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         switch (option) {
         case TYPE:
@@ -211,10 +238,10 @@ int main(int argc, char **argv)
             break;
         case 'h':
         case HELP:
-            fputs(usage, stdout);
+            fprintf(stdout, usage, called, called);
             return end();
         case ':':
-            fprintf(stderr, "dermis-convert: the option %s needs a value; see `dermis convert --help`\n",
+            fprintf(stderr, "%s: the option %s needs a value; see `dermis convert --help`\n", called,
                     argv[optind - 1]);
             return base_status_exit(DERMIS_E_USAGE);
         default:
@@ -223,17 +250,20 @@ int main(int argc, char **argv)
             return fail(err.status, err.text);
         }
         if (!good) {
-            fprintf(stderr, "dermis-convert: --%s cannot be '%s'; see dermis-convert --help\n",
+            fprintf(stderr, "%s: --%s cannot be '%s'; see `dermis convert --help`\n", called,
                     options[option - 1].name, optarg);
             return base_status_exit(DERMIS_E_USAGE);
         }
     }
     if (argc - optind != 2) {
-        fputs(usage, stderr);
+        fprintf(stderr, usage, called, called);
         return base_status_exit(DERMIS_E_USAGE);
     }
     o.in = argv[optind];
     o.out = argv[optind + 1];
+    dermis_status status = check_output(o.in, o.out, &err);
+    if (status != DERMIS_OK)
+        return fail(status, err.text);
     struct stat st;
     if (memory_mb == 0) /* weights as read, as packed, and the unpacked zip entry */
         memory_mb = 1024 + (stat(o.in, &st) == 0 ? 4 * ((uint64_t)st.st_size >> 20) : 0);
@@ -243,7 +273,7 @@ int main(int argc, char **argv)
     if (!quiet && isatty(2) && !(term && !strcmp(term, "dumb")))
         o.progress = show_progress;
     import_summary summary;
-    dermis_status status = import_run(&o, &summary, &err);
+    status = import_run(&o, &summary, &err);
     if (status != DERMIS_OK)
         return fail_import(&err, memory_mb << 20);
     clear_progress();

@@ -36,6 +36,7 @@ typedef struct dermis_model_info {
     const char *class_card;                     /* JSON, or NULL */
     uint32_t input_height, input_width, input_channels; /* channels 3 (RGB) or 1 (luma) */
     uint32_t class_count;                       /* at least 1; see dermis_model_class */
+    uint32_t warning_count;                     /* see dermis_model_warning */
     const char *cam_layer;                      /* default of explanations, or NULL */
     const char *weight_type;                    /* "f32", "f16" */
     size_t file_bytes, weight_bytes;
@@ -44,6 +45,9 @@ typedef struct dermis_model_info {
 DERMIS_API void dermis_model_get_info(const dermis_model *model, dermis_model_info *out);
 /* Name of class `index`, "class N" where the model does not name it. */
 DERMIS_API const char *dermis_model_class(const dermis_model *model, uint32_t index);
+/* What the conversion had to say about the model (answers that may be wrong, and what to do): one line,
+ * as the file has it. */
+DERMIS_API const char *dermis_model_warning(const dermis_model *model, uint32_t index);
 /* Index of a class by its name (exact, else ignoring ASCII case) or by its number; -1: none. */
 DERMIS_API int32_t dermis_model_find_class(const dermis_model *model, const char *name);
 

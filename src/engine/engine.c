@@ -61,6 +61,7 @@ static void fill_info(dermis_model *m)
         .input_width = g->nodes[0].out.w,
         .input_channels = g->nodes[0].out.c,
         .class_count = m->classes,
+        .warning_count = g->warning_count,
         .cam_layer = g->cam_layer >= 0 ? g->layers[g->cam_layer].name : NULL,
         .weight_type = "f32",
         .file_bytes = model_file_bytes(m->file),
@@ -124,6 +125,11 @@ const char *dermis_model_class(const dermis_model *m, uint32_t index)
     if (index >= m->classes)
         return "unknown";
     return m->unnamed ? m->unnamed[index] : m->graph->classes[index];
+}
+
+const char *dermis_model_warning(const dermis_model *m, uint32_t index)
+{
+    return index < m->graph->warning_count ? m->graph->warnings[index] : "";
 }
 
 int32_t dermis_model_find_class(const dermis_model *m, const char *name)

@@ -3,8 +3,15 @@
  * else their owner wants to keep: texts, translations, urgency). A card is kept whole. */
 #include "import/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 static dermis_status add_name(import_context *c, const char ***names, uint32_t *count,
                               const char *start, size_t n)
@@ -68,6 +75,33 @@ static const char *name_of(json_t *item)
     return text ? text : json_string_value(json_object_iter_value(json_object_iter(name)));
 }
 
+/* Two answers of one name could not be told apart. */
+static dermis_status check_twice(import_context *c, const char *const *names, uint32_t count)
+{
+    const char **sorted = import_new(c, count, sizeof *sorted);
+    if (!sorted)
+        return DERMIS_E_MEMORY;
+    memcpy(sorted, names, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, by_text);
+    for (uint32_t i = 1; i < count; i++)
+        if (strcmp(sorted[i - 1], sorted[i]) == 0)
+            return import_fail(c, DERMIS_E_USAGE, "--classes: the name '%.100s' stands there twice", sorted[i]);
+    return DERMIS_OK;
+}
+
+/* Whether a text that names no file was meant to: a list of names has a comma, but for a model with one answer. */
+static bool looks_like_file(const import_context *c, const char *text)
+{
+    static const char *const endings[] = {".txt", ".json", ".csv", ".tsv", ".names", ".labels", ".lst", ".list", ".yaml", ".yml"};
+    const char *dot = strrchr(text, '.');
+    if (strchr(text, ','))
+        return false;
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (strcasecmp(dot, endings[i]) == 0)
+            return true;
+    return strchr(text, '/') || c->nodes[c->output].out.c != 1;
+}
+
 static dermis_status of_json(import_context *c, json_t *root, const char ***names, uint32_t *count)
 {
     json_t *list = json_is_array(root) ? root : json_object_get(root, "classes"), *item;
@@ -88,7 +122,7 @@ static dermis_status of_json(import_context *c, json_t *root, const char ***name
     return DERMIS_OK;
 }
 
-dermis_status import_classes_read(import_context *c, const char *text, const char ***names,
+static dermis_status read_classes(import_context *c, const char *text, const char ***names,
                                   uint32_t *count, const char **card)
 {
     struct stat st;
@@ -98,8 +132,8 @@ dermis_status import_classes_read(import_context *c, const char *text, const cha
     if (!text)
         return DERMIS_OK;
     if (stat(text, &st) != 0 || !S_ISREG(st.st_mode)) {
-        if (strchr(text, '/') && !strchr(text, ','))
-            return import_fail(c, DERMIS_E_NOT_FOUND, "--classes %s: no such file", text);
+        if (looks_like_file(c, text))
+            return import_fail(c, DERMIS_E_NOT_FOUND, "--classes %s: no such file, and no names with commas (a,b,c)", text);
         return split(c, text, strlen(text), ',', names, count);
     }
     uint8_t *data;
@@ -123,6 +157,15 @@ dermis_status import_classes_read(import_context *c, const char *text, const cha
         return import_fail(c, DERMIS_E_USAGE, "--classes %s: not valid JSON: line %d: %s", text,
                            at.line, at.text);
     dermis_status status = of_json(c, root, names, count);
+    bool told = false; /* a list of objects is a card without the rest */
+    for (size_t i = 0; json_is_array(root) && i < json_array_size(root); i++)
+        told = told || json_is_object(json_array_get(root, i));
+    if (told) {
+        json_t *whole = json_object();
+        if (json_object_set_new(whole, "classes", root) != 0)
+            status = DERMIS_E_MEMORY; /* the list is let go in either case */
+        root = whole;
+    }
     if (status == DERMIS_OK && json_is_object(root)) {
         const char *license = json_string_value(json_object_get(root, "license"));
         if (license && !(c->card_license = import_text_long(c, license)))
@@ -138,4 +181,11 @@ dermis_status import_classes_read(import_context *c, const char *text, const cha
     }
     json_decref(root);
     return status;
+}
+
+dermis_status import_classes_read(import_context *c, const char *text, const char ***names,
+                                  uint32_t *count, const char **card)
+{
+    TRY(read_classes(c, text, names, count, card));
+    return *count ? check_twice(c, *names, *count) : DERMIS_OK;
 }

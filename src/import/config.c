@@ -582,8 +582,8 @@ static dermis_status make_input(import_context *c, const import_model *m, import
         }
         if (json_is_null(v))
             return import_fail(c, DERMIS_E_MODEL_UNSUPPORTED,
-                               i < 2 ? "input '%s' has free height or width; say which with "
-                                       "--input-size HEIGHTxWIDTH"
+                               i < 2 ? "input '%s' has free height or width; say which: "
+                                       "`dermis convert IN OUT.gguf --input-size HEIGHTxWIDTH`"
                                      : "input '%s' has a free number of channels; save the model "
                                        "with 1 or 3",
                                l->path);
@@ -630,5 +630,6 @@ dermis_status import_build(import_context *c)
     if (output.node == raw.node)
         return import_fail(c, DERMIS_E_MODEL_INVALID, "the model '%s' does nothing", m->name);
     c->output = output.node;
-    return import_check_scaling(c, raw);
+    /* who says "none" knows what was done */
+    return c->options->preprocess ? DERMIS_OK : import_check_scaling(c, raw);
 }

@@ -133,9 +133,8 @@ static dermis_status open_zip(import_context *c)
     zip_t *zip = zip_open(c->options->in, ZIP_RDONLY, &code);
     if (!zip)
         return import_fail(c, DERMIS_E_MODEL_INVALID,
-                           "%s: the zip is truncated or damaged (libzip error %d); copy the file "
-                           "anew",
-                           c->options->in, code);
+                           "%s: the zip is truncated or damaged%s; copy the file anew",
+                           c->options->in, code == ZIP_ER_MEMORY ? ", or memory is short" : "");
     dermis_status status = entry_text(c, zip, "config.json", IMPORT_CONFIG_LIMIT, &text, &bytes);
     if (status == DERMIS_OK)
         status = parse_json(c, text, bytes, "config.json", &c->config);
@@ -196,8 +195,8 @@ dermis_status import_container_open(import_context *c)
     TRY(import_hdf5_init(c));
     if (!import_recognises(head, (size_t)n))
         return import_fail(c, DERMIS_E_MODEL_INVALID,
-                           "%s: neither a zip (.keras) nor HDF5 (.h5), so not a Keras model",
-                           c->options->in);
+                           "%s: neither a zip (.keras) nor HDF5 (.h5), so not a Keras model%s",
+                           c->options->in, n >= 4 && !memcmp(head, "GGUF", 4) ? "; it is a model file already" : "");
     TRY(head[0] == 'P' ? open_zip(c) : open_legacy(c));
     /* A `.keras` without a version is of Keras 3; HDF5 without one of the time before Keras 2.0.9.
      */

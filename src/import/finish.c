@@ -128,18 +128,6 @@ static dermis_status put_layers(import_context *c, const uint32_t *number, model
     return DERMIS_OK;
 }
 
-/* Names from files and file systems may be cut within a character, or not be UTF-8. */
-static void clean(char *text)
-{
-    for (size_t left = strlen(text); left > 0;) {
-        size_t length = base_utf8_next_printable(text, left);
-        if (length == 0)
-            *text = '?';
-        text += length ? length : 1;
-        left -= length ? length : 1;
-    }
-}
-
 /* Scores become probabilities, as the loss that they were trained with made of them. */
 static dermis_status answer_probabilities(import_context *c)
 {
@@ -158,7 +146,8 @@ static dermis_status answer_probabilities(import_context *c)
     bool each = wanted == IMPORT_ANSWER_SIGMOID || (wanted == IMPORT_ANSWER_AUTO && last->out.c == 1);
     if (wanted == IMPORT_ANSWER_AUTO)
         import_warn(c, "the model's last layer has no activation: a %s makes probabilities of its scores "
-                       "(--answer chooses another, or as-is)", each ? "sigmoid" : "softmax");
+                       "(if that is right or wrong, say so: `dermis convert IN OUT.gguf --answer softmax`, sigmoid or "
+                       "as-is)", each ? "sigmoid" : "softmax");
     model_attributes at = {.activation = {each ? CODE_ACT_SIGMOID : CODE_ACT_SOFTMAX, 0, 0, 0}};
     return import_ir_append(c, MODEL_ACTIVATION, "probabilities", &(import_tensor){c->output, 1}, 1, at, last->out,
                             &c->output);
@@ -190,14 +179,16 @@ dermis_status import_finish(import_context *c, import_summary *summary)
                            g.class_count, answers);
     TRY(import_sha256_file(c, o->in, hex));
     const char *base = strrchr(o->in, '/');
-    clean(c->name);
+    import_clean(c->name);
     g.name = o->name ? o->name : c->name;
     char *source = import_text(c, "%.200s, Keras %s", base ? base + 1 : o->in, c->keras_version);
     if (source)
-        clean(source);
+        import_clean(source);
     g.source = source;
     g.source_sha256 = hex;
     g.preprocess = o->preprocess ? o->preprocess : "none";
+    g.warnings = c->warnings;
+    g.warning_count = c->warning_count;
     g.license = o->license ? o->license : c->card_license;
     if (!g.source)
         return DERMIS_E_MEMORY;

@@ -85,6 +85,8 @@ typedef struct import_context {
     char **names;
     size_t names_count;
     const char *card_license; /* classes.c: "license" of the card, or NULL */
+    const char *warnings[MODEL_MAX_WARNINGS]; /* those past them are only told */
+    uint32_t warning_count;
     uint64_t parameters;
     uint32_t keras_layers, order;
     uint64_t calls; /* work done, against graphs that multiply by nesting */
@@ -97,8 +99,11 @@ dermis_status import_fail(import_context *c, dermis_status status, const char *f
 void *import_new(import_context *c, size_t count, size_t bytes); /* zeroed; NULL: err is filled */
 char *import_text(import_context *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 char *import_text_long(import_context *c, const char *text); /* a copy of any length */
+/* To the caller, and into the model file: whoever uses it later has to know too. */
 void import_warn(import_context *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void import_progress(import_context *c, double fraction, const char *stage);
+/* Makes the text one that a model file may hold: UTF-8 without control characters. */
+void import_clean(char *text);
 
 /* ---- container.c: bytes to config and an open HDF5 file ---- */
 

@@ -16,19 +16,31 @@ dermis_status import_fail(import_context *c, dermis_status status, const char *f
     return base_fail(c->err, status, "%s", text);
 }
 
+/* Names from files and file systems may be cut within a character, or not be UTF-8. */
+void import_clean(char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        size_t length = base_utf8_next_printable(text, left);
+        if (length == 0)
+            *text = '?';
+        text += length ? length : 1;
+        left -= length ? length : 1;
+    }
+}
+
 void import_warn(import_context *c, const char *format, ...)
 {
-    if (!c->options->warn)
-        return;
     char text[DERMIS_ERROR_TEXT_BYTES];
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    for (char *p = text; *p; p++) /* names come from the file */
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
-    c->options->warn(c->options->context, text);
+    import_clean(text); /* names come from the file */
+    if (c->options->warn)
+        c->options->warn(c->options->context, text);
+    const char *kept = c->warning_count < MODEL_MAX_WARNINGS ? import_text(c, "%s", text) : NULL;
+    if (kept) /* else err is filled: import_finish looks */
+        c->warnings[c->warning_count++] = kept;
 }
 
 void import_progress(import_context *c, double fraction, const char *stage)

@@ -120,8 +120,9 @@ dermis_status import_check_scaling(import_context *c, import_tensor input)
     if (warn)
         import_warn(c,
                     "nothing in the model scales the photograph's 0..255, and layer '%s' looks as "
-                    "if something should: if the model was trained on scaled pictures, say how "
-                    "with --preprocess 0..1, -1..1, caffe or torch",
+                    "if something should: if it was trained on scaled pictures, its answers are wrong; say how "
+                    "they were scaled: `dermis convert IN OUT.gguf --preprocess 0..1` (or -1..1, caffe, torch; "
+                    "none where they were not)",
                     conv->name);
     return DERMIS_OK;
 }

@@ -17,7 +17,7 @@ struct model {
     /* what graph points into */
     model_node *nodes;
     model_layer *layers;
-    const char **classes;
+    const char **classes, **warnings;
     uint32_t *inputs;
     char *texts; /* all strings, each NUL-terminated */
     size_t texts_used, texts_size;
@@ -98,8 +98,7 @@ static dermis_status read_header(parser *p)
 {
     uint32_t magic = base_read_u32(&p->in), version = base_read_u32(&p->in);
     if (p->in.failed || magic != GGUF_MAGIC)
-        return invalid(p, "it does not begin as a GGUF file (a Keras file is converted by `dermis "
-                          "convert`)");
+        return invalid(p, "it is neither GGUF, nor a Keras model (zip or HDF5)");
     if (version != GGUF_VERSION)
         return invalid(p, "GGUF version %u; version %u can be read", version, GGUF_VERSION);
     p->tensor_count = base_read_u64(&p->in);
@@ -214,6 +213,25 @@ static void *room(uint64_t count, size_t each)
     return base_calloc(BASE_TAG_MODEL, (size_t)count + 1, each); /* never NULL for zero elements */
 }
 
+/* An array of names, which may be absent: then *count is 0. */
+static dermis_status get_names(parser *p, const char *key, uint64_t most, const char ***out, uint32_t *count)
+{
+    const value *v;
+    dermis_status status = get(p, key, GGUF_ARRAY, GGUF_STRING, false, &v);
+    if (status || !v)
+        return status;
+    if (v->count > most)
+        return invalid(p, "the key %s has %llu texts; at most %llu can be read", key, (unsigned long long)v->count,
+                       (unsigned long long)most);
+    if (!(*out = room(v->count, sizeof **out)))
+        return no_memory(p);
+    base_reader r = payload(p, v);
+    for (uint64_t i = 0; i < v->count && !status; i++)
+        status = take_string(p, &r, MODEL_MAX_NAME, key, &(*out)[i]);
+    *count = (uint32_t)v->count;
+    return status;
+}
+
 static dermis_status read_texts(parser *p)
 {
     model *m = p->m;
@@ -226,19 +244,12 @@ static dermis_status read_texts(parser *p)
         (status = get_string(p, "dermis.preprocess", MODEL_MAX_NAME, &g->preprocess)) ||
         (status = get_string(p, "dermis.class_card", MODEL_MAX_TEXT, &g->class_card)))
         return status;
-    const value *v;
-    if ((status = get(p, "dermis.classes", GGUF_ARRAY, GGUF_STRING, false, &v)) || !v)
+    if ((status = get_names(p, "dermis.classes", MODEL_MAX_CLASSES, &m->classes, &g->class_count)) ||
+        (status = get_names(p, "dermis.warnings", MODEL_MAX_WARNINGS, &m->warnings, &g->warning_count)))
         return status;
-    if (v->count > MODEL_MAX_CLASSES)
-        return invalid(p, "%llu classes", (unsigned long long)v->count);
-    if (!(m->classes = room(v->count, sizeof *m->classes)))
-        return no_memory(p);
-    base_reader r = payload(p, v);
-    for (uint64_t i = 0; i < v->count && !status; i++)
-        status = take_string(p, &r, MODEL_MAX_NAME, "dermis.classes", &m->classes[i]);
     g->classes = m->classes;
-    g->class_count = (uint32_t)v->count;
-    return status;
+    g->warnings = m->warnings;
+    return DERMIS_OK;
 }
 
 static dermis_status read_attributes(parser *p, model_node *node, base_reader *ints,
@@ -524,6 +535,7 @@ void model_close(model *m)
     base_free(m->nodes);
     base_free(m->layers);
     base_free(m->classes);
+    base_free(m->warnings);
     base_free(m->inputs);
     base_free(m->texts);
     base_free(m);

@@ -185,6 +185,9 @@ static void put_metadata(metadata *m, const model_graph *g)
     for (uint32_t i = 0; w && i < g->class_count; i++)
         put_string(w, g->classes[i]);
     key_string(m, "dermis.class_card", g->class_card);
+    w = key_array(m, "dermis.warnings", GGUF_STRING, g->warning_count);
+    for (uint32_t i = 0; w && i < g->warning_count; i++)
+        put_string(w, g->warnings[i]);
     put_nodes(m, g);
     put_layers(m, g);
     w = key(m, "dermis.cam.layer", GGUF_I32);
@@ -269,6 +272,10 @@ static dermis_status check_texts(const model_graph *g, dermis_error *err)
         status = check_text(g->layers[i].name, MODEL_MAX_NAME, "a layer's name", err);
     for (uint32_t i = 0; !status && i < g->class_count; i++)
         status = check_text(g->classes[i], MODEL_MAX_NAME, "a class's name", err);
+    for (uint32_t i = 0; !status && i < g->warning_count; i++)
+        status = check_text(g->warnings[i], MODEL_MAX_NAME, "a warning", err);
+    if (!status && g->warning_count > MODEL_MAX_WARNINGS)
+        status = base_fail(err, DERMIS_E_MODEL_INVALID, "%u warnings; at most %d", g->warning_count, MODEL_MAX_WARNINGS);
     return status;
 }
 

@@ -14,6 +14,7 @@
 #define MODEL_MAX_ELEMENTS ((size_t)1 << 28) /* of one activation tensor: 1 GiB of floats */
 #define MODEL_MAX_CLASSES 65536
 #define MODEL_MAX_INPUTS 1024              /* of one node: concatenations */
+#define MODEL_MAX_WARNINGS 16
 #define MODEL_MAX_NAME   1024              /* bytes: of a layer, a class, the licence */
 #define MODEL_MAX_TEXT   ((size_t)1 << 20) /* bytes: of a class card, the source */
 
@@ -125,6 +126,8 @@ typedef struct model_graph {
     const char *source_sha256; /* of the file converted, hex; or NULL */
     const char *preprocess;    /* what --preprocess put in front: "none", "0..1", ... */
     const char *license;       /* or NULL */
+    const char **warnings;     /* what its owner should know about its conversion, one line each */
+    uint32_t warning_count;    /* at most MODEL_MAX_WARNINGS */
 } model_graph;
 
 /* ---- operators' table ---- */

@@ -54,7 +54,7 @@ static dermis_status load_texts(server *app, dermis_error *err)
 
 /* ---- the data folder ---- */
 
-dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err)
+dermis_status server_data_path(const server_settings *settings, char *out, size_t size, dermis_error *err)
 {
     const char *given = settings->data_dir, *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     int n;
@@ -68,6 +68,14 @@ dermis_status server_data_dir(const server_settings *settings, char *out, size_t
         return base_fail(err, DERMIS_E_USAGE, "HOME is not set: name the folder for data with --data-dir");
     if (n >= (int)size)
         return base_fail(err, DERMIS_E_USAGE, "the data folder's path is too long");
+    return DERMIS_OK;
+}
+
+dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err)
+{
+    dermis_status status = server_data_path(settings, out, size, err);
+    if (status != DERMIS_OK)
+        return status;
     for (char *slash = strchr(out + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0; /* the folders above it, as mkdir -p; the store makes the last one */
         int failed = mkdir(out, 0755) != 0 && errno != EEXIST ? errno : 0;
@@ -272,11 +280,18 @@ static dermis_status start_http(server *app, const memory_plan *plan, dermis_err
         status = read_pem(s->tls_certificate, &certificate, err);
         if (!status)
             status = read_pem(s->tls_key, &key, err);
+        if (!status && strstr(key, "ENCRYPTED"))
+            status = base_fail(err, DERMIS_E_USAGE, "%s: the key is encrypted; give one that is not, with mode 0600 (`openssl pkey -in "
+                               "ENCRYPTED.pem -out KEY.pem`)", s->tls_key);
         options.tls_certificate = certificate;
         options.tls_key = key;
     }
     if (!status)
         status = http_server_start(&options, &app->http, err);
+    if (status == DERMIS_E_IO && err) {
+        dermis_error why = *err;
+        base_fail(err, status, "%.300s; --port (DERMIS_PORT) and --host (DERMIS_HOST) name another", why.text);
+    }
     base_free(certificate);
     if (key)
         explicit_bzero(key, strlen(key));

@@ -10,6 +10,8 @@
 
 typedef enum server_kind {
     SERVER_TEXT,    /* const char * */
+    SERVER_HOSTS,   /* the same: names of hosts by commas */
+    SERVER_PROXIES, /* the same: addresses by commas */
     SERVER_SWITCH,  /* bool: on, off (true, false, yes, no, 1, 0) */
     SERVER_NUMBER,  /* unsigned */
     SERVER_SIZE,    /* size_t bytes: 500K, 64M, 1G */
@@ -53,8 +55,12 @@ extern const size_t server_setting_count;
  * DERMIS_E_USAGE names the setting, where it came from and what is allowed. */
 dermis_status server_settings_read(const char *const *given, const char *file, server_settings *out,
                                    dermis_error *err);
+/* DERMIS_DATA_DIR of data-dir. */
+void server_setting_variable(const server_setting *setting, char *out, size_t size);
 void server_settings_release(server_settings *settings);
-/* The folder for data: the setting, or dermis in the user's data folder; made with those above it. */
+/* The folder for data: the setting, or dermis in the user's data folder. */
+dermis_status server_data_path(const server_settings *settings, char *out, size_t size, dermis_error *err);
+/* The same, and those above it are made. */
 dermis_status server_data_dir(const server_settings *settings, char *out, size_t size, dermis_error *err);
 /* The table as a page of docs (Markdown). */
 void server_settings_document(FILE *out);

@@ -1,4 +1,5 @@
 /* settings.c - the table of settings, and reading them from command line, environment and file. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -31,8 +32,8 @@ const server_setting server_setting_table[] = {
     {"session", NULL, SERVER_SECONDS, AT(session_s), "14d", 300, 31536000, NULL, "TIME", "how long a log-in lasts"},
     {"language", NULL, SERVER_CHOICE, AT(language), "auto", 0, 0, "auto|en|vi", "LANG", "language of the pages; auto: the browser's"},
     {"signup", NULL, SERVER_CHOICE, AT(signup), "open", 0, 0, "open|closed", "open|closed", "who may make an account: everyone, or the operator alone"},
-    {"allowed-hosts", "ALLOWED_HOSTS", SERVER_TEXT, AT(allowed_hosts), "", 0, 4096, NULL, "NAMES", "names under which it may be called, by commas; .example.org takes all below it, * any; empty: localhost and --host"},
-    {"trusted-proxies", NULL, SERVER_TEXT, AT(trusted_proxies), "", 0, 4096, NULL, "ADDRESSES", "addresses whose X-Forwarded-For and -Proto are believed, by commas; * any"},
+    {"allowed-hosts", "ALLOWED_HOSTS", SERVER_HOSTS, AT(allowed_hosts), "", 0, 4096, NULL, "NAMES", "names under which it may be called, by commas; .example.org takes all below it, * any; empty: localhost and --host"},
+    {"trusted-proxies", NULL, SERVER_PROXIES, AT(trusted_proxies), "", 0, 4096, NULL, "ADDRESSES", "addresses whose X-Forwarded-For and -Proto are believed, by commas; * any"},
     {"metrics", NULL, SERVER_CHOICE, AT(metrics), "local", 0, 0, "local|all|operator|none", "WHO", "who may read /metrics: this machine, everyone, operators, nobody"},
     {"tls-certificate", NULL, SERVER_TEXT, AT(tls_certificate), "", 0, 4096, NULL, "FILE", "certificate chain (PEM): serve HTTPS"},
     {"tls-key", NULL, SERVER_TEXT, AT(tls_key), "", 0, 4096, NULL, "FILE", "its key (PEM)"},
@@ -89,6 +90,57 @@ static bool parse_choice(const char *text, const char *choices, unsigned *out)
     return false;
 }
 
+/* As the Host header has it: a name, .name, an IPv4 address, [IPv6]. */
+static bool is_host(const char *text)
+{
+    uint8_t address[16];
+    size_t n = strlen(text);
+    if (n > 2 && *text == '[' && text[n - 1] == ']') {
+        char inner[64];
+        return n < sizeof inner && snprintf(inner, sizeof inner, "%.*s", (int)n - 2, text + 1) > 0 &&
+               inet_pton(AF_INET6, inner, address) == 1;
+    }
+    text += *text == '.';
+    for (const char *c = text; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("-_", *c) && (*c != '.' || c == text || c[-1] == '.'))
+            return false;
+    return *text != 0;
+}
+
+/* Addresses are compared as texts: each has to be written as a client's is. */
+static bool is_address(const char *text)
+{
+    uint8_t address[16];
+    char again[INET6_ADDRSTRLEN] = "";
+    for (int i = 0; i < 2 && !*again; i++)
+        if (inet_pton(i ? AF_INET6 : AF_INET, text, address) == 1)
+            inet_ntop(i ? AF_INET6 : AF_INET, address, again, sizeof again);
+    return *again && strcasecmp(text, again) == 0;
+}
+
+/* Entries by commas, blanks around them; none of them empty, or none at all. */
+static bool check_list(const char *text, bool entry(const char *text))
+{
+    char one[256];
+    for (const char *c = text; *text;) {
+        c += strspn(c, " ");
+        size_t n = strcspn(c, ",");
+        const char *next = c[n] ? c + n + 1 : NULL;
+        while (n && c[n - 1] == ' ')
+            n--;
+        if (n == 0 || n >= sizeof one)
+            return false;
+        memcpy(one, c, n);
+        one[n] = 0;
+        if (strcmp(one, "*") != 0 && !entry(one))
+            return false;
+        if (!next)
+            break;
+        c = next;
+    }
+    return true;
+}
+
 /* What a setting accepts, for messages and docs. */
 static void allowed(const server_setting *s, char *out, size_t size)
 {
@@ -111,6 +163,12 @@ static void allowed(const server_setting *s, char *out, size_t size)
     case SERVER_TEXT:
         snprintf(out, size, "a text of %.0f to %.0f bytes", s->minimum, s->maximum);
         break;
+    case SERVER_HOSTS:
+        snprintf(out, size, "names of hosts without a port, IPv6 addresses in [], or *; by commas");
+        break;
+    case SERVER_PROXIES:
+        snprintf(out, size, "exact addresses as 10.0.0.1 or fd00::1 (no ranges, no names), or *; by commas");
+        break;
     }
 }
 
@@ -125,7 +183,11 @@ static bool set_value(const server_setting *s, const char *text, server_settings
     case SERVER_CHOICE:
         return parse_choice(text, s->choices, at);
     case SERVER_TEXT:
+    case SERVER_HOSTS:
+    case SERVER_PROXIES:
         v = (double)strlen(text);
+        if (s->kind != SERVER_TEXT && !check_list(text, s->kind == SERVER_HOSTS ? is_host : is_address))
+            return false;
         if (v > 0 && (v < s->minimum || v > s->maximum))
             return false;
         char *copy = base_strdup(BASE_TAG_SERVER, text);
@@ -150,7 +212,7 @@ static bool set_value(const server_setting *s, const char *text, server_settings
     return false;
 }
 
-/* ---- the file: `name = value` lines; # begins a remark ---- */
+/* ---- the file: `name = value` lines; # begins a remark, at a line's start or behind a blank ---- */
 
 typedef struct file_values {
     char *values[sizeof server_setting_table / sizeof *server_setting_table];
@@ -169,8 +231,13 @@ static char *trim(char *text)
 static dermis_status read_line(char *line, const char *path, unsigned number, file_values *out,
                                dermis_error *err)
 {
+    for (char *c = line; *c; c++)
+        if (*c == '#' && (c == line || isspace((unsigned char)c[-1]))) {
+            *c = 0;
+            break;
+        }
     line = trim(line);
-    if (!*line || *line == '#')
+    if (!*line)
         return DERMIS_OK;
     char *equals = strchr(line, '=');
     if (!equals)
@@ -227,10 +294,9 @@ static dermis_status read_file(const char *path, file_values *out, dermis_error 
 
 /* ---- all of them ---- */
 
-/* DERMIS_DATA_DIR of data-dir. */
-static void variable_name(const char *name, char *out, size_t size)
+void server_setting_variable(const server_setting *setting, char *out, size_t size)
 {
-    int n = snprintf(out, size, "DERMIS_%s", name);
+    int n = snprintf(out, size, "DERMIS_%s", setting->name);
     for (int i = 7; i < n && i < (int)size; i++)
         out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
 }
@@ -244,7 +310,7 @@ dermis_status server_settings_read(const char *const *given, const char *file, s
     for (size_t i = 0; i < server_setting_count && !status; i++) {
         const server_setting *s = &server_setting_table[i];
         char variable[64], where[4200], range[128];
-        variable_name(s->name, variable, sizeof variable);
+        server_setting_variable(s, variable, sizeof variable);
         const char *value = given ? given[i] : NULL;
         snprintf(where, sizeof where, "--%s", s->name);
         if (!value && (value = getenv(variable)))
@@ -287,7 +353,7 @@ void server_settings_document(FILE *out)
     for (size_t i = 0; i < server_setting_count; i++) {
         const server_setting *s = &server_setting_table[i];
         char variable[64], range[128], cell[160];
-        variable_name(s->name, variable, sizeof variable);
+        server_setting_variable(s, variable, sizeof variable);
         allowed(s, range, sizeof range);
         size_t n = 0;
         for (const char *c = range; *c && n + 2 < sizeof cell; c++) { /* a bar would end the cell */

@@ -301,7 +301,8 @@ static dermis_status take_lock(store *s, dermis_error *err)
 {
     dermis_status status = make_file(s->folder, "lock", &s->lock_fd, err);
     if (status == DERMIS_OK && flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return base_fail(err, DERMIS_E_BUSY, "%s: another dermis serves from this folder", s->folder);
+        return base_fail(err, DERMIS_E_BUSY, "%s: another dermis serves from this folder; end it, or name "
+                         "another folder with --data-dir or DERMIS_DATA_DIR", s->folder);
     return status;
 }
 

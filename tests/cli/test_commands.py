@@ -200,7 +200,8 @@ class Commands(Case):
             self.assertIn("sage", self.call(command, "--help")[0])
         self.assertIn("64 million pixels", self.call("predict", "--help")[0])
         for wrong in (["--top", "0"], ["--alpha", "2"], ["--memory", "much"], ["--score", "x"],
-                      ["--cpu", "z80"], ["--nonsense"], ["--colormap", "grey", "--overlay", "o"]):
+                      ["--cpu", "z80"], ["--nonsense"], ["--colormap", "grey", "--overlay", "o.png"], ["--overlay", "heat.gif"],
+                      ["--overlay", self.path("a.png/heat")], ["--lang", "fr"], ["--lang", ""]):
             with self.subTest(wrong):
                 self.predict(PHOTO, *wrong, code=2)
 
@@ -245,6 +246,20 @@ class Commands(Case):
         out, error = self.call("check", "--memory", budget, self.model, code=12)
         self.assertIn("--memory allows", error)
         self.assertEqual(out.splitlines()[-1], "FAILED")
+
+    def test_model_by_option(self):
+        self.assertIn("used: ", self.call("check", "-m", self.model)[0])
+        self.assertEqual(json.loads(self.call("inspect", "--json", "-m", self.model)[0])["classes"], list("abcd"))
+        self.assertIn("not also b", self.call("check", "-m", self.model, "b", code=2)[1])
+        self.assertIn("one model", self.call("inspect", "-m", self.model, "b", code=2)[1])
+
+    def test_convert_says_how_it_was_called(self):
+        text = self.call("convert", "--help")[0]
+        self.assertIn("usage: dermis convert IN", text)
+        self.assertNotIn("dermis-convert", text)
+        self.assertTrue(self.call("convert", "--type", "x", code=2)[1].startswith("dermis convert: --type"))
+        done = subprocess.run([PROGRAM + "-convert", "--help"], capture_output=True, text=True)
+        self.assertIn("usage: dermis-convert IN", done.stdout)
 
     def test_check_without_converter(self):
         alone = shutil.copy(PROGRAM, self.path("dermis"))

@@ -94,6 +94,54 @@ class Convert(Case):
                 self.assertIn(name, error[1])
                 self.assertEqual(self.cached(), [])
 
+    # ---- what its owner should know, each time ----
+
+    def test_warnings_are_repeated(self):
+        model = os.path.join(BAD, "no_scaling.keras")
+        words = "`dermis convert IN OUT.gguf --preprocess 0..1`"
+        for attempt in ("converted", "from the cache"):
+            with self.subTest(attempt):
+                out, error = self.by_cache(model)
+                lines = [line for line in error.splitlines() if words in line]
+                self.assertEqual(len(lines), 1, error)
+                self.assertTrue(lines[0].startswith("dermis: warning: "), error)
+                self.assertEqual(len(json.loads(out)), 1)
+        for command in ("inspect", "check"):
+            self.assertIn(words, self.call(command, model, XDG_CACHE_HOME=self.cache)[0])
+        self.assertIn(words, self.call("bench", "-m", model, "--repeat", "1", XDG_CACHE_HOME=self.cache)[1])
+        self.assertIn(words, self.call("serve", "-m", model, "--data-dir", "/dev/null/x", code=4,
+                                       XDG_CACHE_HOME=self.cache)[1])
+        warnings = json.loads(self.call("inspect", "--json", model, XDG_CACHE_HOME=self.cache)[0])["warnings"]
+        self.assertEqual(len(warnings), 1)
+        self.assertIn(words, warnings[0])
+        self.assertEqual(json.loads(self.call("inspect", "--json", self.model)[0])["warnings"], [])
+        self.call("convert", model, self.path("said.gguf"), "--preprocess", "none")
+        self.assertNotIn("warning", self.call("predict", "-m", self.path("said.gguf"), PHOTO)[1])
+
+    # ---- what is never written over ----
+
+    def test_output_over_another_file(self):
+        os.symlink(self.keras, self.path("link.gguf"))
+        os.link(self.keras, self.path("same.gguf"))
+        with open(PHOTO, "rb") as f, open(KERAS, "rb") as g:
+            photo, keras = f.read(), g.read()
+        kept = {self.keras: (2, "is to be converted", keras), self.path("link.gguf"): (2, "is to be converted", keras),
+                self.path("same.gguf"): (2, "is to be converted", keras),
+                self.write("plain.jpg", photo): (14, "another kind of file", photo),
+                self.write("e2.h5", b"\x89HDF\r\n\x1a\nrest"): (14, "HDF5", b"\x89HDF\r\n\x1a\nrest"),
+                self.write("other.keras", keras): (14, "a Keras model", keras)}
+        for out, (code, text, before) in kept.items():
+            with self.subTest(out):
+                error = self.call("convert", self.keras, out, code=code)[1]
+                self.assertIn(out, error)
+                self.assertIn(text, error)
+                with open(out, "rb") as f:
+                    self.assertEqual(f.read(), before)
+        for out in (self.write("empty.gguf", b""), self.write("old.gguf", b"GGUF and more")):
+            self.call("convert", self.keras, out)
+            with open(out, "rb") as f:
+                self.assertGreater(len(f.read()), 1000)
+
     # ---- the death of the converter ----
 
     def test_killed(self):

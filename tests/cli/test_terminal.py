@@ -44,7 +44,9 @@ class Terminal(Case):
         arguments = ("predict", "-m", self.model, PHOTO)
         code, text = self.on_terminal(*arguments)
         self.assertEqual(code, 0)
-        lines = text.splitlines()[1:]
+        lines = text.splitlines()[1:-2]
+        self.assertTrue(text.splitlines()[-1].startswith("This is no diagnosis."), text)
+        self.assertNotIn("diagnosis", self.call(*arguments)[0] + self.on_terminal(*arguments, "--json")[1])
         self.assertEqual([line.count("█") + line.count("░") for line in lines], [30] * 4)
         full = [line.count("█") for line in lines]
         self.assertEqual(full, sorted(full, reverse=True))
@@ -65,13 +67,14 @@ class Terminal(Case):
 
     def test_names(self):
         model = self.with_card()
-        for language, first in (("en", "first kind"), ("vi", "loại một"), ("fr", "first kind")):
+        for language, first in (("en", "first kind"), ("vi", "loại một")):
             text = self.call("predict", "-m", model, "--lang", language, PHOTO)[0]
             self.assertIn(f"AA  {first}\n", text)
             self.assertIn("BB  second kind\n", text)
             self.assertIn("CC  dritte Art\n", text)
             self.assertIn("DD\n", text)
             self.assertNotIn("\x1b", text)
+        self.assertIn("AA  first kind\n", self.call("predict", "-m", model, PHOTO, LC_ALL="fr_FR.UTF-8")[0])
         text = self.call("predict", "-m", model, PHOTO, LC_ALL="vi_VN.UTF-8")[0]
         self.assertIn("loại một", text)
         answer = json.loads(self.call("predict", "-m", model, "--json", "--lang", "vi", PHOTO)[0])[0]

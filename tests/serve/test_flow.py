@@ -290,6 +290,7 @@ class Flow(unittest.TestCase):
     def test_operator(self):
         made = self.service.user("add", "boss", "--operator", password="correct battery 42\n")
         self.assertEqual((made.returncode, made.stderr), (0, ""))
+        self.assertEqual(made.stdout, f"added boss, an operator, to {self.service.data}\n")
         self.assertIn("boss  (operator)", self.service.user("list").stdout)
         boss = self.service.client()
         self.assertEqual(boss.log_in("boss").status, 303)
@@ -298,7 +299,13 @@ class Flow(unittest.TestCase):
         self.assertGreater(data["bound_bytes"], data["rss_bytes"])
         self.assertEqual(self.service.user("passwd", "boss", password="another long one 7\n").returncode, 0)
         self.assertEqual(boss.get("/status/").status, 404)  # its sessions ended
-        self.assertEqual(self.service.user("delete", "boss").returncode, 0)
+        refused = self.service.user("delete", "boss")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("--yes", refused.stderr)
+        self.assertIn("boss", self.service.user("list").stdout)
+        gone = self.service.user("delete", "boss", "--yes")
+        self.assertEqual((gone.returncode, gone.stdout), (0, f"deleted boss with 0 results from {self.service.data}\n"))
+        self.assertNotIn("boss", self.service.user("list").stdout)
 
     def test_health(self):
         client = self.service.client()

@@ -34,10 +34,39 @@ class Settings(unittest.TestCase):
         self.assertIn("| `--port` |", table)
         self.assertIn(table, page, "write it anew: build/dermis serve --settings")
 
-    def test_help_names_all(self):
+    def test_help_names_all_and_their_defaults(self):
         text = serve("--help").stdout
         for line in serve("--settings").stdout.splitlines()[2:]:
-            self.assertIn(line.split("`")[1], text)
+            cells = line.replace("\\|", "/").split("|")
+            flag, default = cells[1].strip(" `"), cells[3].strip(" `")
+            row = next(x for x in text.splitlines() if x.strip().startswith((flag + " ", "-m, " + flag + " ")))
+            self.assertTrue(row.endswith(f"({default})") if default else "()" not in row, row)
+
+    def test_switches(self):
+        for words, value in ((["--debug"], None), (["--debug", "--port", "x"], "--port is 'x'"), (["--debug", "maybe"], "--debug is 'maybe'"),
+                             (["--debug=perhaps"], "--debug is 'perhaps'"), (["--gradcam", "off", "--preload=on", "--port", "x"], "--port is 'x'")):
+            run = serve(*words, "--data-dir", "/dev/null/x")
+            self.assertEqual(run.returncode, 2 if value else 4, run.stderr)
+            self.assertIn(value or "/dev/null", run.stderr)
+        with Service(BUILD, "--gradcam", "off", "--debug") as service:
+            self.assertFalse(service.client().get("/api/v1/model").json()["explains"])
+
+    def test_lists(self):
+        for name, values in (("trusted-proxies", ("foo", "foo bar", "127.0.0.0/8", "10.0.0.1 10.0.0.2", "10.0.0.1,", ",", "0::1", "10.0.0.256")),
+                             ("allowed-hosts", ("a b,,", "a,,b", "a b", ",", "https://a", "a:8000", "::1", "[x]", ".", "a..b"))):
+            for value in values:
+                run = serve(f"--{name}", value, "--data-dir", "/dev/null/x")
+                self.assertEqual(run.returncode, 2, (name, value))
+                self.assertIn(f"--{name} is '{value}'; it has to be ", run.stderr)
+        for name, values in (("trusted-proxies", ("", "*", "127.0.0.1, ::1", "FD00::1")),
+                             ("allowed-hosts", ("", "*", ".example.org, a-b.example.org,10.0.0.1,[::1]"))):
+            for value in values:
+                self.assertEqual(serve(f"--{name}", value, "--data-dir", "/dev/null/x").returncode, 4, (name, value))
+
+    def test_unknown_variable(self):
+        run = serve("--data-dir", "/dev/null/x", DERMIS_PROT="1", DERMIS_PORT="1", DERMIS_CONFIG="/dev/null")
+        self.assertEqual(re.findall("warning: .*", run.stderr),
+                         ["warning: DERMIS_PROT in the environment is no setting; did you mean DERMIS_PORT"])
 
     def test_retention_in_words(self):
         for value, words in (("60", ("after 1\u00a0minute,", "sau 1\u00a0phút,")), ("90s", ("after 90\u00a0seconds,", "sau 90\u00a0giây,")),
@@ -70,12 +99,28 @@ class Settings(unittest.TestCase):
             path.write_text("port = 70000\n")
             self.assertIn("--port is 'y'", serve("--config", path, "--port", "y").stderr)
             self.assertIn("DERMIS_PORT is 'z'", serve("--config", path, DERMIS_PORT="z").stderr)
-            path.write_text('language = "vi"\nretention = 2h\n')
+            path.write_text('language = "vi" # remark\n\t# another\nretention = 2h\t# and a third\n')
             with Service(BUILD, "--config", path) as service:
                 self.assertIn('lang="vi"', service.client("de").get("/").text)
 
     def test_certificate_needs_key(self):
         self.assertIn("belong together", serve("--tls-certificate", "x.pem").stderr)
+
+    def test_encrypted_key(self):
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, key, locked = (f"{folder}/{name}.pem" for name in ("certificate", "key", "locked"))
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
+                            "/CN=localhost", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+            subprocess.run(["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", key, "-out", locked], check=True)
+            more = ("--port", "0", "--data-dir", f"{folder}/data", "--tls-certificate", certificate, "--tls-key")
+            run = serve(*more, locked)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn(f"{locked}: the key is encrypted", run.stderr)
+            subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", locked], check=True)
+            run = serve(*more, locked)
+            self.assertEqual(run.returncode, 2)
+            self.assertIn("belong together", run.stderr)
+            self.assertNotIn("encrypted", run.stderr)
 
     def test_memory_budget(self):
         run = serve("--memory", "20M", "--data-dir", tempfile.mkdtemp())
@@ -126,6 +171,35 @@ class Settings(unittest.TestCase):
             self.assertIn('"connections":86,"asked":512', run.communicate(timeout=60)[1])
             self.assertEqual(run.returncode, 0)
 
+    def test_user_makes_no_folder(self):
+        def user(*arguments, stdin=None, **env):
+            return subprocess.run([BUILD / "dermis", "user", *arguments], env={**os.environ, **env}, input=stdin, capture_output=True,
+                                  text=True, timeout=60)
+        with tempfile.TemporaryDirectory() as folder:
+            data = f"{folder}/above/data"
+            for action in (["list"], ["passwd", "anna"], ["delete", "anna", "--yes"]):
+                run = user(*action, "--data-dir", data, stdin="correct battery 42\n")
+                self.assertEqual(run.returncode, 3, run.stderr)
+                self.assertIn(f"{data}: no accounts are kept here (no such folder)", run.stderr)
+                self.assertEqual(os.listdir(folder), [])
+            self.assertIn("no dermis.db in it", user("list", "--data-dir", folder).stderr)
+            self.assertEqual(user("add", "anna", stdin="correct battery 42\n", DERMIS_DATA_DIR=data).stdout, f"added anna to {data}\n")
+            self.assertIn("anna", user("list", "--data-dir", data).stdout)
+            # at a terminal it is asked
+            for answer, left in ((b"\n", True), (b"y\n", False)):
+                master, slave = os.openpty()
+                os.write(master, answer)
+                run = subprocess.run([BUILD / "dermis", "user", "delete", "anna", "--data-dir", data], stdin=slave, capture_output=True,
+                                     text=True, timeout=60)
+                os.close(slave)
+                os.close(master)
+                self.assertIn(f"Delete anna with 0 results from {data}? [y/N]", run.stderr)
+                self.assertEqual(run.returncode, 2 if left else 0, run.stderr)
+                self.assertEqual("anna" in user("list", "--data-dir", data).stdout, left)
+        text = user("add", "--help").stdout
+        self.assertLess(text.index("delete NAME"), text.index("--data-dir"))
+        self.assertNotIn("--port", text)
+
     def test_folder(self):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "other").write_text("x")
@@ -141,9 +215,11 @@ class Settings(unittest.TestCase):
             second = serve("--data-dir", service.data, "--port", "0")
             self.assertEqual(second.returncode, 15)
             self.assertIn("another dermis", second.stderr)
+            self.assertIn("DERMIS_DATA_DIR", second.stderr)
             taken = serve("--data-dir", Path(service.folder.name) / "b", "--port", str(service.port))
             self.assertEqual(taken.returncode, 4)
             self.assertIn("in use", taken.stderr)
+            self.assertIn("DERMIS_PORT", taken.stderr)
 
 
 if __name__ == "__main__":

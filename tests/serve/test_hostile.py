@@ -2,6 +2,9 @@
 
 Usage: test_hostile.py BUILD_ROOT SOURCE_ROOT
 """
+import base64
+import json
+import math
 import os
 import re
 import shutil
@@ -11,6 +14,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -229,7 +233,6 @@ class Trouble(unittest.TestCase):
             self.assertEqual(service.client().upload(PHOTO).status, 303)
 
     def test_full_disk(self):
-        import tempfile
         with tempfile.TemporaryDirectory() as folder:
             if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k,mode=700", "tmpfs", folder],
                                                    capture_output=True).returncode:
@@ -330,6 +333,38 @@ class Trouble(unittest.TestCase):
         finally:
             model.unlink()
 
+    def test_tensor_for_a_model_that_was_changed(self):
+        """Asked for by its name while it is not mapped, and another file stands there: nothing is read past the tensor."""
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "live.gguf"
+            subprocess.run([BUILD / "dermis", "convert", SOURCE / "tests/golden/models/named/model.keras", model], check=True,
+                           capture_output=True, timeout=60)
+            with Service(BUILD, "-m", model) as service:
+                client = service.client()
+                about = client.get("/v2/models/" + client.get("/api/v1/model").json()["name"]).json()
+                shape = about["inputs"][0]["shape"]
+                count = math.prod(shape) * 4
+                header = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": shape,
+                                                 "parameters": {"binary_data_size": count}}]}).encode()
+                binary = header + struct.pack("<f", 128) * (count // 4), {"Inference-Header-Content-Length": str(len(header))}
+                picture = json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1],
+                                                  "data": [base64.b64encode(PHOTO).decode()]}]}), {}
+                new = model.with_suffix(".new")
+                shutil.copy(SOURCE / "models" / "dermis-lite0.gguf", new)
+                os.replace(new, model)
+                answer = client.ask("POST", f"/v2/models/{about['name']}/infer", *binary)
+                self.assertEqual(answer.status, 503, answer.text)
+                self.assertIn("changed meanwhile", answer.text)
+                self.assertEqual(client.ask("POST", f"/v2/models/{about['name']}/infer", *picture).status, 404)
+                name = client.get("/api/v1/model").json()["name"]
+                self.assertEqual(client.ask("POST", f"/v2/models/{name}/infer", *picture).status, 200)
+                # written over in place: the model that is mapped is let go, the next one who asks gets what stands there now
+                shape = client.get(f"/v2/models/{name}").json()["inputs"][0]["shape"]
+                tensor = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": shape,
+                                                 "data": [127.0] * math.prod(shape)}]})
+                os.utime(model, (1, 1))
+                self.assertEqual([client.ask("POST", f"/v2/models/{name}/infer", tensor).status for _ in range(2)], [503, 200])
+
     def test_sigterm_drains(self):
         service = Service(BUILD, "--rate-limit", 0)
         service.start()
@@ -350,7 +385,6 @@ class Trouble(unittest.TestCase):
             self.skipTest("no openssl to make a certificate")
         import ssl
         import http.client
-        import tempfile
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{folder}/key.pem", "-out",
                             f"{folder}/cert.pem", "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True)

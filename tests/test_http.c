@@ -511,6 +511,57 @@ static void test_malformed(void **state)
     end(&f);
 }
 
+/* ---- the begin ---- */
+
+typedef struct knocking {
+    uint16_t port;
+    atomic_bool enough;
+    atomic_uint answered;
+} knocking;
+
+static void *knock(void *argument)
+{
+    static const char ask[] = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    knocking *k = argument;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(k->port)};
+    struct timeval limit = {.tv_sec = 1};
+    char got[16];
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    while (!k->enough) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && send(fd, ask, sizeof ask - 1, MSG_NOSIGNAL) > 0)
+            k->answered += recv(fd, got, sizeof got, 0) > 0;
+        close(fd);
+    }
+    return NULL;
+}
+
+/* Who knocks while the server starts finds it whole: on_accept asks it for its counts. */
+static void test_early(void **state)
+{
+    (void)state;
+    fixture f;
+    http_options o;
+    knocking k = {0};
+    pthread_t threads[2];
+    options_of(&o);
+    start(&f, &o);
+    o.port = k.port = http_server_port(f.server);
+    end(&f);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, knock, &k), 0);
+    for (int round = 0; round < 40; round++) {
+        unsigned before = k.answered;
+        start(&f, &o);
+        WAIT_UNTIL(k.answered > before);
+        end(&f);
+    }
+    k.enough = true;
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+}
+
 /* ---- the end ---- */
 
 /* Nothing begun is lost, nothing new is taken; the listening socket is the event thread's to the last. */
@@ -553,7 +604,7 @@ int main(void)
         cmocka_unit_test(test_late),            cmocka_unit_test(test_gone),
         cmocka_unit_test(test_crowded),
         cmocka_unit_test(test_races),           cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_early),           cmocka_unit_test(test_drain),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

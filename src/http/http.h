@@ -44,7 +44,8 @@ typedef struct http_options {
 void http_options_default(http_options *out);
 
 /* Listens and serves from here on. DERMIS_E_USAGE: address, certificate or key that cannot be used;
- * DERMIS_E_IO: port taken or not allowed. The texts that `options` points to may go afterwards. */
+ * DERMIS_E_IO: port taken or not allowed. *out is set before the first request is
+ * accepted, and NULL on failure. The texts that `options` points to may go afterwards. */
 dermis_status http_server_start(const http_options *options, http_server **out, dermis_error *err);
 uint16_t http_server_port(const http_server *server);
 /* No new connections or requests; those begun are finished. Returns true when none is left, false

@@ -75,7 +75,9 @@ const char *http_request_path(const http_request *request);
 const char *http_request_query(const http_request *request, const char *name);
 /* The n-th value of it, from 0. */
 const char *http_request_query_at(const http_request *request, const char *name, unsigned n);
-const char *http_request_header(const http_request *request, const char *name); /* NULL: not given */
+const char *http_request_header(const http_request *request, const char *name); /* first; NULL: not given */
+/* Of several lines of that name the last one: what a proxy appended stands behind what its client sent. */
+const char *http_request_header_last(const http_request *request, const char *name);
 /* Copies the cookie's value; false: not given or too long. */
 bool http_request_cookie(const http_request *request, const char *name, char *out, size_t size);
 const char *http_request_address(const http_request *request); /* the client's, numeric */

@@ -193,6 +193,18 @@ class Trouble(unittest.TestCase):
             self.assertEqual([a.status for a in answers], [303, 303, 303, 429, 429])
             self.assertGreaterEqual(int(answers[3].headers["Retry-After"]), 1)
 
+    def test_forged_proxy_headers(self):
+        """Of several lines only the last is the proxy's own; the others came from its client."""
+        with Service(BUILD, "--trusted-proxies", "127.0.0.1", "--log-addresses") as service:
+            for lines, address, secure in (
+                    ("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
+                     "2.2.2.2", False),
+                    ("X-Forwarded-For: 1.1.1.1, 3.3.3.3\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n", "3.3.3.3", True)):
+                got = raw(service.port, f"GET /about/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n".encode())
+                self.assertEqual(b"Strict-Transport-Security" in got, secure)
+                self.assertTrue(service.wait(lambda: any(f'"address":"{address}"' in line for line in service.lines), 5))
+            self.assertFalse(any("1.1.1.1" in line for line in service.lines))
+
     def test_expiry(self):
         with Service(BUILD, "--retention", 60) as service:
             guest, anna = service.client(), service.client()

@@ -193,6 +193,37 @@ class Trouble(unittest.TestCase):
             self.assertEqual([a.status for a in answers], [303, 303, 303, 429, 429])
             self.assertGreaterEqual(int(answers[3].headers["Retry-After"]), 1)
 
+    def test_long_answers_wait_in_files(self):
+        """What is not read yet is not kept in memory."""
+        def chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        rows = b"".join(b"\0" + os.urandom(1200 * 3) for _ in range(1200))  # noise: as long as an overlay can get
+        noise = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1200, 1200, 8, 2, 0, 0, 0)) + \
+            chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+        with Service(BUILD, "--rate-limit", 0) as service:
+            def answers():
+                sizes = []
+                for path in Path(f"/proc/{service.process.pid}/fd").iterdir():
+                    try:
+                        if "(deleted)" in os.readlink(path) and str(service.data) in os.readlink(path):
+                            sizes.append(os.stat(path).st_size)
+                    except FileNotFoundError:
+                        pass
+                return [size for size in sizes if size > 1 << 20]
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", service.port))
+            s.sendall(b"POST /api/v1/predict?overlay=true HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+                      b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(noise) + noise)
+            self.assertTrue(service.wait(lambda: answers()))
+            got = b""
+            while part := s.recv(1 << 20):
+                got += part
+            s.close()
+            answer = json.loads(got.split(b"\r\n\r\n", 1)[1])
+            self.assertTrue(base64.b64decode(answer["cam"]["overlay_png"]).endswith(b"IEND\xaeB`\x82"))
+            self.assertTrue(service.wait(lambda: answers() == []))
+
     def test_forged_proxy_headers(self):
         """Of several lines only the last is the proxy's own; the others came from its client."""
         with Service(BUILD, "--trusted-proxies", "127.0.0.1", "--log-addresses") as service:
@@ -263,6 +294,9 @@ class Trouble(unittest.TestCase):
                     self.assertIn("no room", last.text)
                     self.assertGreater(len(kept), 1)
                     self.assertEqual(client.ask("POST", "/api/v1/predict", PHOTO, RAW).status, 200)
+                    answer = client.ask("POST", "/api/v1/predict?overlay=true", PHOTO, RAW)  # no room to put it aside
+                    self.assertEqual(answer.status, 200)
+                    self.assertTrue(answer.json()["cam"]["overlay_png"].startswith("iVBOR"))
                     for url in kept:  # nothing that was acknowledged is lost, nothing half stands
                         self.assertEqual(client.get(url + "photo.jpg").status, 200)
                     self.assertEqual(len(files_of(service)), 2 * len(kept))

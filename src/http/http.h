@@ -8,7 +8,8 @@
  * Deadlines: a connection may be idle for idle_s; a request's headers have header_s, the whole
  * request (body, waiting, answer) request_s: then the connection is cut; one whose body is late is told
  * so first (http_request_set_late). While less than an eighth of the connections is free, those that ask
- * nothing for crowded_s, or send a body slower than 1 KiB a second after that, are cut too. */
+ * nothing for crowded_s, or send a body slower than 1 KiB a second after that, or take less than that of
+ * their answer in a stretch of crowded_s, are cut too. */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 

@@ -58,6 +58,7 @@ static void *on_uri(void *context, const char *uri, struct MHD_Connection *conne
 static enum MHD_Result send_answer(http_request *r)
 {
     bool closing = atomic_load(&r->server->closing);
+    http_connection_enter(r->server, r->record, HTTP_ANSWERING);
     if (r->malformed || (r->refused && !r->complete))
         closing = true; /* where it ends is in doubt, or a body that nobody reads may follow */
     r->status = r->answer.status;

@@ -216,6 +216,7 @@ class Trouble(unittest.TestCase):
             s.sendall(b"POST /api/v1/predict?overlay=true HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
                       b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(noise) + noise)
             self.assertTrue(service.wait(lambda: answers()))
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             got = b""
             while part := s.recv(1 << 20):
                 got += part

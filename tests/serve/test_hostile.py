@@ -127,6 +127,13 @@ class Bad(unittest.TestCase):
             raw(port, garbage, 3)
         self.alive()
 
+    def test_host(self):
+        """A name that was pointed here by others is not a name of this service; only health is told to any."""
+        for path, status in (("/metrics", 400), ("/memory/", 400), ("/", 400), ("/v2", 400), ("/health/", 200), ("/health/ready", 200),
+                             ("/v2/health/live", 200)):
+            self.assertEqual(self.service.client().get(path, headers={"Host": "evil.example"}).status, status, path)
+            self.assertEqual(self.service.client().get(path).status, 200, path)
+
     def late_body(self, headers):
         """What a client is told that sends its body a byte at a time, and when."""
         began, got = time.monotonic(), b""

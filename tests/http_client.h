@@ -92,10 +92,19 @@ static void *reply_at_once(void *argument)
     return NULL;
 }
 
+static http_counts counts_of(fixture *f)
+{
+    http_counts counts;
+    http_server_counts(f->server, &counts);
+    return counts;
+}
+
 static int on_accept(void *context, http_request *r)
 {
     fixture *f = context;
     atomic_fetch_add(&f->accepted, 1);
+    if (!f->server || counts_of(f).connections == 0) /* known before the first request */
+        abort();
     http_request_set_data(r, f);
     http_request_set_late(r, f->late, f->late_bytes);
     return strcmp(http_request_path(r), "/refused") == 0 ? 401 : 0;
@@ -209,13 +218,6 @@ static void start_threads(fixture *f)
             usleep(1000);                                                                                              \
         }                                                                                                              \
     } while (0)
-
-static http_counts counts_of(fixture *f)
-{
-    http_counts counts;
-    http_server_counts(f->server, &counts);
-    return counts;
-}
 
 static inline unsigned parked_of(fixture *f)
 {

@@ -398,6 +398,47 @@ static void test_crowded(void **state)
     end(&f);
 }
 
+/* All places are taken by those who do not read what they asked for, but for one who reads at leisure: it stays. */
+static void test_crowded_by_readers(void **state)
+{
+    (void)state;
+    enum { PLACES = 8, MIB = 12 };
+    fixture f;
+    http_options o;
+    client c[PLACES], quick;
+    answer a;
+    char part[1 << 15];
+    options_of(&o);
+    o.connections = PLACES;
+    o.crowded_s = 1;
+    start(&f, &o);
+    for (int i = 0; i < PLACES; i++) {
+        join(&c[i], &f);
+        say(&c[i], "GET /big?n=12 HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    WAIT_UNTIL(f.handled == PLACES);
+    double began = base_now_ms();
+    join(&quick, &f); /* in the system's backlog */
+    say(&quick, "GET /quick HTTP/1.1\r\nHost: h\r\n\r\n");
+    size_t got = 0;
+    for (ssize_t n; recv(quick.fd, part, 1, MSG_PEEK | MSG_DONTWAIT) < 0; got += (size_t)n) {
+        assert_true((n = recv(c[0].fd, part, sizeof part, 0)) > 0);
+        assert_true(base_now_ms() - began < 6000); /* the answers have 300 s */
+        usleep(20000);
+    }
+    hear(&quick, &a);
+    assert_int_equal(a.status, 200);
+    while (got < (size_t)MIB << 20) {
+        ssize_t n = recv(c[0].fd, part, sizeof part, 0);
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    for (int i = 0; i < PLACES; i++)
+        leave(&c[i]);
+    leave(&quick);
+    end(&f);
+}
+
 /* ---- parked requests ---- */
 
 static void test_gone(void **state)
@@ -511,6 +552,57 @@ static void test_malformed(void **state)
     end(&f);
 }
 
+/* ---- the begin ---- */
+
+typedef struct knocking {
+    uint16_t port;
+    atomic_bool enough;
+    atomic_uint answered;
+} knocking;
+
+static void *knock(void *argument)
+{
+    static const char ask[] = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    knocking *k = argument;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(k->port)};
+    struct timeval limit = {.tv_sec = 1};
+    char got[16];
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    while (!k->enough) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && send(fd, ask, sizeof ask - 1, MSG_NOSIGNAL) > 0)
+            k->answered += recv(fd, got, sizeof got, 0) > 0;
+        close(fd);
+    }
+    return NULL;
+}
+
+/* Who knocks while the server starts finds it whole: on_accept asks it for its counts. */
+static void test_early(void **state)
+{
+    (void)state;
+    fixture f;
+    http_options o;
+    knocking k = {0};
+    pthread_t threads[2];
+    options_of(&o);
+    start(&f, &o);
+    o.port = k.port = http_server_port(f.server);
+    end(&f);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, knock, &k), 0);
+    for (int round = 0; round < 40; round++) {
+        unsigned before = k.answered;
+        start(&f, &o);
+        WAIT_UNTIL(k.answered > before);
+        end(&f);
+    }
+    k.enough = true;
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+}
+
 /* ---- the end ---- */
 
 /* Nothing begun is lost, nothing new is taken; the listening socket is the event thread's to the last. */
@@ -551,9 +643,9 @@ int main(void)
         cmocka_unit_test(test_head_and_expect), cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_too_long),        cmocka_unit_test(test_spill),
         cmocka_unit_test(test_late),            cmocka_unit_test(test_gone),
-        cmocka_unit_test(test_crowded),
+        cmocka_unit_test(test_crowded),         cmocka_unit_test(test_crowded_by_readers),
         cmocka_unit_test(test_races),           cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_early),           cmocka_unit_test(test_drain),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

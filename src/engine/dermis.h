@@ -151,7 +151,8 @@ DERMIS_API const float *dermis_session_run(dermis_session *session);
 /* The same; step_ms [steps] takes milliseconds. */
 DERMIS_API const float *dermis_session_run_timed(dermis_session *session, double *step_ms);
 /* After a run: DERMIS_E_MODEL_INVALID when the answer is not finite, as with damaged weights (opening
- * a model does not read them) or a model in which numbers overflow. */
+ * a model does not read them) or a model in which numbers overflow; DERMIS_E_MODEL_CHANGED when the
+ * model's file was written to. */
 DERMIS_API dermis_status dermis_session_check(const dermis_session *session, dermis_error *err);
 /* Indices of the `n` most likely classes, highest first; returns how many. */
 DERMIS_API uint32_t dermis_session_top(const dermis_session *session, uint32_t n, uint32_t *out);

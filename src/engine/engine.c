@@ -442,7 +442,7 @@ dermis_status dermis_session_check(const dermis_session *s, dermis_error *err)
             return base_fail(err, DERMIS_E_MODEL_INVALID,
                              "the model's answer is not a number: its weights are damaged or its "
                              "numbers overflow; convert it anew from the Keras file");
-    return DERMIS_OK;
+    return model_check_unchanged(s->model->file, err);
 }
 
 uint32_t dermis_session_top(const dermis_session *s, uint32_t n, uint32_t *out)

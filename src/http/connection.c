@@ -1,5 +1,7 @@
 /* connection.c - the open connections, what each is about, how long it has for that, and the watcher's
  * thread that cuts those past it. */
+#include <linux/tcp.h> /* the C library's has no tcpi_bytes_acked */
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -9,7 +11,15 @@
 
 #define WATCH_MS      250
 #define LINGER_MS     2000 /* between the answer to a late client and the cut: it may still be sending */
-#define CROWDED_BYTES 1024 /* a second: a slower body gives its place up when places are few */
+#define CROWDED_BYTES 1024 /* a second: who sends or reads slower gives the place up when places are few */
+
+/* Bytes that the client's side has acknowledged since the connection was opened. */
+static uint64_t taken(const http_connection *c)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+}
 
 /* With the mutex held. */
 static void enter(const http_server *s, http_connection *c, http_state state)
@@ -19,7 +29,11 @@ static void enter(const http_server *s, http_connection *c, http_state state)
     double seconds = state == HTTP_HEADERS || first ? o->header_s
                      : state == HTTP_WAITING        ? o->idle_s + o->header_s
                                                     : o->request_s;
-    if (state != HTTP_BUSY) { /* which has what the body left of its time */
+    if (state == HTTP_ANSWERING) {
+        c->marked_ms = base_now_ms();
+        c->marked_taken = taken(c);
+        c->slow = false;
+    } else if (state != HTTP_BUSY) { /* these two have what the body left of its time */
         c->since_ms = base_now_ms();
         c->deadline_ms = c->since_ms + seconds * 1e3;
         c->received = 0;
@@ -117,10 +131,26 @@ static void cut(http_server *s, http_connection *c)
     shutdown(c->fd, SHUT_RDWR);
 }
 
+/* Whether the answer is hardly read; judged anew after each crowded_s, as what the buffers on the way take at
+ * first is no measure. */
+static bool reads_slowly(const http_server *s, http_connection *c, double now)
+{
+    double ms = now - c->marked_ms;
+    if (ms >= s->options.crowded_s * 1e3) {
+        uint64_t all = taken(c);
+        c->slow = (double)(all - c->marked_taken) < ms / 1e3 * CROWDED_BYTES;
+        c->marked_ms = now;
+        c->marked_taken = all;
+    }
+    return c->slow;
+}
+
 /* Whether it holds a place that others want: it asks nothing, or takes its time about it. */
-static bool dawdles(const http_server *s, const http_connection *c, double now)
+static bool dawdles(const http_server *s, http_connection *c, double now)
 {
     double ms = now - c->since_ms;
+    if (c->state == HTTP_ANSWERING)
+        return reads_slowly(s, c, now);
     if (c->told || c->state == HTTP_BUSY || ms < s->options.crowded_s * 1e3)
         return false;
     return c->state != HTTP_BODY || (double)c->received < ms / 1e3 * CROWDED_BYTES;
@@ -134,7 +164,7 @@ static bool left_unnoticed(http_connection *c)
     struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
     int unread = 0;
     bool before = c->left;
-    c->left = c->state != HTTP_BUSY && poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR) &&
+    c->left = c->state != HTTP_BUSY && c->state != HTTP_ANSWERING && poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR) &&
               ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0;
     return before && c->left;
 }
@@ -145,7 +175,8 @@ static void look(http_server *s, double now)
     for (http_connection *c = s->connections; c; c = c->next) {
         if (c->cut)
             continue;
-        if (now > c->deadline_ms || (crowded && dawdles(s, c, now)))
+        bool idle = dawdles(s, c, now);
+        if (now > c->deadline_ms || (crowded && idle))
             cut(s, c);
         else if (left_unnoticed(c))
             shutdown(c->fd, SHUT_RDWR); /* an edge that it sees */

@@ -8,7 +8,8 @@
  * Deadlines: a connection may be idle for idle_s; a request's headers have header_s, the whole
  * request (body, waiting, answer) request_s: then the connection is cut; one whose body is late is told
  * so first (http_request_set_late). While less than an eighth of the connections is free, those that ask
- * nothing for crowded_s, or send a body slower than 1 KiB a second after that, are cut too. */
+ * nothing for crowded_s, or send a body slower than 1 KiB a second after that, or take less than that of
+ * their answer in a stretch of crowded_s, are cut too. */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -44,7 +45,8 @@ typedef struct http_options {
 void http_options_default(http_options *out);
 
 /* Listens and serves from here on. DERMIS_E_USAGE: address, certificate or key that cannot be used;
- * DERMIS_E_IO: port taken or not allowed. The texts that `options` points to may go afterwards. */
+ * DERMIS_E_IO: port taken or not allowed. *out is set before the first request is
+ * accepted, and NULL on failure. The texts that `options` points to may go afterwards. */
 dermis_status http_server_start(const http_options *options, http_server **out, dermis_error *err);
 uint16_t http_server_port(const http_server *server);
 /* No new connections or requests; those begun are finished. Returns true when none is left, false
@@ -74,7 +76,9 @@ const char *http_request_path(const http_request *request);
 const char *http_request_query(const http_request *request, const char *name);
 /* The n-th value of it, from 0. */
 const char *http_request_query_at(const http_request *request, const char *name, unsigned n);
-const char *http_request_header(const http_request *request, const char *name); /* NULL: not given */
+const char *http_request_header(const http_request *request, const char *name); /* first; NULL: not given */
+/* Of several lines of that name the last one: what a proxy appended stands behind what its client sent. */
+const char *http_request_header_last(const http_request *request, const char *name);
 /* Copies the cookie's value; false: not given or too long. */
 bool http_request_cookie(const http_request *request, const char *name, char *out, size_t size);
 const char *http_request_address(const http_request *request); /* the client's, numeric */

@@ -15,7 +15,8 @@ typedef enum http_state {
     HTTP_WAITING, /* for a request */
     HTTP_HEADERS,
     HTTP_BODY,
-    HTTP_BUSY /* its request has arrived and is not over */
+    HTTP_BUSY,     /* its request has arrived and is not answered */
+    HTTP_ANSWERING /* its answer is on its way */
 } http_state;
 
 /* One open connection, in the server's list from its acceptance to its end. All under the server's mutex. */
@@ -25,6 +26,9 @@ typedef struct http_connection {
     http_state state;
     double since_ms, deadline_ms; /* of the state; when the watcher cuts it */
     size_t received;              /* of the body */
+    double marked_ms;             /* while answering: when it was last looked how much ... */
+    uint64_t marked_taken;        /* ... of all that was sent to it the client has taken */
+    bool slow;                    /* it took next to nothing between the last two looks */
     unsigned requests;
     const char *late; /* what the watcher tells the client first, while a body is awaited; or NULL */
     size_t late_size;

@@ -282,6 +282,26 @@ const char *http_request_header(const http_request *r, const char *name)
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
 }
 
+typedef struct last_of {
+    const char *name, *value;
+} last_of;
+
+static enum MHD_Result keep_last(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    last_of *l = context;
+    (void)kind;
+    if (strcasecmp(name, l->name) == 0)
+        l->value = value;
+    return MHD_YES;
+}
+
+const char *http_request_header_last(const http_request *r, const char *name)
+{
+    last_of l = {.name = name};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, keep_last, &l);
+    return l.value;
+}
+
 bool http_request_cookie(const http_request *r, const char *name, char *out, size_t size)
 {
     const char *value = MHD_lookup_connection_value(r->connection, MHD_COOKIE_KIND, name);

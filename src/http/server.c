@@ -58,6 +58,7 @@ static void *on_uri(void *context, const char *uri, struct MHD_Connection *conne
 static enum MHD_Result send_answer(http_request *r)
 {
     bool closing = atomic_load(&r->server->closing);
+    http_connection_enter(r->server, r->record, HTTP_ANSWERING);
     if (r->malformed || (r->refused && !r->complete))
         closing = true; /* where it ends is in doubt, or a body that nobody reads may follow */
     r->status = r->answer.status;
@@ -275,6 +276,7 @@ dermis_status http_server_start(const http_options *options, http_server **out, 
         return base_fail(err, DERMIS_E_MEMORY, "not enough memory");
     s->options = *options;
     s->listening = -1;
+    *out = s; /* requests may come before this function returns, and their handlers may ask for the counts */
     s->tls = options->tls_certificate != NULL;
     snprintf(s->spill_folder, sizeof s->spill_folder, "%s", options->spill_folder);
     pthread_mutex_init(&s->mutex, NULL);
@@ -285,10 +287,10 @@ dermis_status http_server_start(const http_options *options, http_server **out, 
         status = http_watcher_start(s, err);
     if (status != DERMIS_OK) {
         http_server_stop(s);
+        *out = NULL;
         return status;
     }
     s->options.host = s->options.tls_certificate = s->options.tls_key = s->options.spill_folder = NULL;
-    *out = s;
     return DERMIS_OK;
 }
 

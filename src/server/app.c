@@ -319,7 +319,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
         (status = models_open(&models, &app->models, err)) ||
         (status = plan_memory(app, limit, program, plan, err)))
         return status;
-    models_limit(app->models, s->workers, budget ? budget - (app->fixed_bytes - plan->model - plan->sessions) : 0);
+    models_limit(app->models, s->workers, budget ? plan->model + plan->sessions + (budget - app->bound_bytes) : 0);
     if (*s->secret_key)
         auth_hash(s->secret_key, app->secret);
     else if ((status = store_secret(app->store, app->secret, err)))

@@ -105,7 +105,7 @@ typedef struct server_models_options {
 
 /* Opens the file to validate it and to learn what it needs, and lets it go again. */
 dermis_status models_open(const server_models_options *options, server_models **out, dermis_error *err);
-/* How many sessions there will be and what two models may take at once (0: no limit). */
+/* How many sessions there will be and what a model, or two at once, may take with them (0: no limit). */
 void models_limit(server_models *models, unsigned sessions, size_t bytes);
 void models_close(server_models *models);
 server_about *models_about(server_models *models); /* of the present model; about_release */
@@ -116,7 +116,7 @@ void models_release(server_models *models, server_lease *lease, bool broken);
 bool models_unload_idle(server_models *models, double idle_ms);
 /* Whether the file at the path is the one that was opened last, or can be opened. */
 bool models_ready(server_models *models);
-/* Takes the file at the path anew; on failure the old one stays. */
+/* Takes the file at the path anew; on failure, as when it takes more than models_limit, the old one stays. */
 dermis_status models_swap(server_models *models, dermis_error *err);
 typedef struct server_models_state {
     bool loaded;

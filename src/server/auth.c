@@ -60,7 +60,7 @@ const char *auth_address(const server_call *call)
 {
     static _Thread_local char address[64];
     const char *direct = http_request_address(call->request);
-    const char *forwarded = through_proxy(call) ? http_request_header(call->request, "X-Forwarded-For") : NULL;
+    const char *forwarded = through_proxy(call) ? http_request_header_last(call->request, "X-Forwarded-For") : NULL;
     if (!forwarded)
         return direct;
     const char *last = strrchr(forwarded, ','); /* what the trusted proxy itself saw */
@@ -74,7 +74,7 @@ const char *auth_address(const server_call *call)
 
 bool auth_secure(const server_call *call)
 {
-    const char *scheme = through_proxy(call) ? http_request_header(call->request, "X-Forwarded-Proto") : NULL;
+    const char *scheme = through_proxy(call) ? http_request_header_last(call->request, "X-Forwarded-Proto") : NULL;
     return http_request_secure(call->request) || (scheme && strcasecmp(scheme, "https") == 0);
 }
 

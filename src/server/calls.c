@@ -4,11 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "server/app.h"
 
 #define FORM_BYTES   ((uint64_t)64 << 10)
 #define TENSOR_BYTES ((uint64_t)16 << 20) /* a 300x300x3 tensor as JSON is 2 to 6 MB */
+/* A longer answer waits for its reader in a file: it stays until the last byte is taken, however slowly, and what a
+ * client may hold of the memory is not to grow with the picture. Pages are mostly shorter. */
+#define ANSWER_BYTES ((size_t)64 << 10)
 
 /* ---- Host ---- */
 
@@ -276,17 +280,33 @@ void call_run(server_call *call)
 {
     if (auth_identify(call) && permitted(call))
         call->route->handler(call);
-    if (call->reserved) {
-        budget_give(&call->app->budget, call->reserved);
-        call->reserved = 0;
-    }
     if (!call->answered)
         answer_error(call, 500, "failed", NULL);
     call_reply(call);
 }
 
+/* Where it cannot be written, as on a full disk, it stays in memory. */
+static void put_aside(const server_call *call, http_answer *answer)
+{
+    int fd = base_unnamed_file(call->app->data_dir);
+    if (fd >= 0 && base_write_all(fd, answer->body, answer->size)) {
+        base_free(answer->body);
+        answer->body = NULL;
+        answer->size = 0;
+        answer->file = fd;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+}
+
 void call_reply(server_call *call)
 {
+    if (call->answer.body && call->answer.size > ANSWER_BYTES)
+        put_aside(call, &call->answer);
+    if (call->reserved) { /* only now: of it was the answer made */
+        budget_give(&call->app->budget, call->reserved);
+        call->reserved = 0;
+    }
     http_answer_header(&call->answer, "X-Request-Id", call->id);
     answer_common_headers(call);
     if (call->guest_new)

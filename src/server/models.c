@@ -156,20 +156,28 @@ static dermis_status session_open(const server_models *m, const server_generatio
     return dermis_session_open(g->model, &options, out, err);
 }
 
+/* What stands of the parts that a session is made of; photographs and answers come and go meanwhile. */
+static size_t live_bytes(void)
+{
+    base_memory now;
+    base_memory_read(&now);
+    return now.live_bytes[BASE_TAG_BASE] + now.live_bytes[BASE_TAG_MODEL] + now.live_bytes[BASE_TAG_NN] +
+           now.live_bytes[BASE_TAG_ENGINE];
+}
+
 /* Opens one session to see that the model runs here and what a session takes; keeps it. */
 static dermis_status measure(const server_models *m, server_generation *g, dermis_error *err)
 {
-    base_memory before, after;
-    base_memory_read(&before);
+    size_t before = live_bytes();
     dermis_session *session;
     dermis_status status = session_open(m, g, &session, err);
     if (status != DERMIS_OK)
         return status;
-    base_memory_read(&after);
+    size_t after = live_bytes();
     dermis_memory memory;
     dermis_session_memory(session, &memory);
     g->arena_bytes = memory.arena_bytes;
-    size_t taken = after.live_total > before.live_total ? after.live_total - before.live_total : 0;
+    size_t taken = after > before ? after - before : 0;
     g->about->session_bytes = taken > memory.arena_bytes ? taken : memory.arena_bytes;
     g->idle[g->idle_count++] = session;
     g->sessions = 1;
@@ -354,7 +362,7 @@ static bool wait_for_old(server_models *m)
 
 static size_t resident(const server_models *m, const server_generation *g)
 {
-    return g->about->file_bytes + m->options.sessions * g->about->session_bytes;
+    return base_align_up(g->about->file_bytes, 4096) + m->options.sessions * g->about->session_bytes;
 }
 
 dermis_status models_swap(server_models *m, dermis_error *err)
@@ -363,6 +371,11 @@ dermis_status models_swap(server_models *m, dermis_error *err)
     dermis_status status = generation_open(m, &fresh, err); /* mapped only: its weights take nothing yet */
     if (status == DERMIS_OK)
         status = measure(m, fresh, err);
+    if (status == DERMIS_OK && m->limit_bytes && resident(m, fresh) > m->limit_bytes)
+        status = base_fail(err, DERMIS_E_BUDGET,
+                           "the new model and its sessions take %.1f MB; %.1f are there for them: allow more memory and "
+                           "start anew",
+                           (double)resident(m, fresh) / 1e6, (double)m->limit_bytes / 1e6);
     if (status != DERMIS_OK) {
         generation_free(fresh);
         pthread_mutex_lock(&m->mutex);

@@ -61,6 +61,7 @@ void v2_model_ready(server_call *call)
 /* ---- the request ---- */
 
 typedef struct infer {
+    const server_about *about; /* of the model that was asked for */
     json_t *root;
     const uint8_t *bytes; /* behind the JSON header */
     size_t byte_count;
@@ -69,6 +70,7 @@ typedef struct infer {
     uint8_t *owned;
     json_t *values;        /* of "input" as JSON */
     const uint8_t *tensor; /* or binary */
+    size_t tensor_size;
     bool binary_output;
 } infer;
 
@@ -144,7 +146,7 @@ static bool read_picture(server_call *call, infer *q, json_t *input, const uint8
     return true;
 }
 
-static bool read_input(server_call *call, infer *q, const server_about *about, json_t *input)
+static bool read_input(server_call *call, infer *q, json_t *input)
 {
     const char *name = json_string_value(json_object_get(input, "name"));
     const char *type = json_string_value(json_object_get(input, "datatype"));
@@ -162,15 +164,14 @@ static bool read_input(server_call *call, infer *q, const server_about *about, j
     }
     if (name && type && strcmp(name, "image") == 0 && strcmp(type, "BYTES") == 0)
         return read_picture(call, q, input, binary, size);
-    uint32_t shape[] = {1, about->height, about->width, about->channels};
+    uint32_t shape[] = {1, q->about->height, q->about->width, q->about->channels};
     if (!name || !type || strcmp(name, "input") != 0 || strcmp(type, "FP32") != 0)
         return bad(call, "the input is `input` (FP32) or `image` (BYTES)");
     if (!has_shape(json_object_get(input, "shape"), shape, 4))
         return bad(call, "the shape of `input` is not the model's; GET /v2/models/NAME gives it");
     if (binary) {
-        if (size != (size_t)about->height * about->width * about->channels * 4)
-            return bad(call, "`input` has the wrong number of bytes for its shape");
         q->tensor = binary;
+        q->tensor_size = size;
         return true;
     }
     q->values = json_object_get(input, "data");
@@ -182,7 +183,7 @@ static bool wants_binary(json_t *object, const char *name)
     return json_is_true(json_object_get(json_object_get(object, "parameters"), name));
 }
 
-static bool read_infer(server_call *call, infer *q, const server_about *about)
+static bool read_infer(server_call *call, infer *q)
 {
     size_t size;
     dermis_error err;
@@ -213,7 +214,7 @@ static bool read_infer(server_call *call, infer *q, const server_about *about)
     }
     if (json_array_size(inputs) != 1)
         return bad(call, "there is to be one input");
-    if (!read_input(call, q, about, json_array_get(inputs, 0)))
+    if (!read_input(call, q, json_array_get(inputs, 0)))
         return false;
     q->binary_output = wants_binary(q->root, "binary_data_output");
     size_t i;
@@ -244,9 +245,23 @@ static bool flatten(json_t *values, float *out, size_t room, size_t *count, unsi
     return true;
 }
 
+/* The file at the model's path may have been changed since the request was read for `q->about`: then the model
+ * that was leased is another. False: answered 503. */
+static bool still_meant(server_call *call, const infer *q, const server_about *leased)
+{
+    const server_about *meant = q->about;
+    if (meant == leased || (strcmp(meant->name, leased->name) == 0 && meant->height == leased->height &&
+                            meant->width == leased->width && meant->channels == leased->channels))
+        return true;
+    answer_error(call, 503, "no_model", "the model was changed meanwhile: ask again");
+    return false;
+}
+
 static bool fill_tensor(server_call *call, const infer *q, const server_about *about, float *out)
 {
     size_t room = (size_t)about->height * about->width * about->channels, count = 0;
+    if (q->tensor && q->tensor_size != room * 4)
+        return bad(call, "`input` has the wrong number of bytes for its shape");
     if (q->tensor) {
         for (size_t i = 0; i < room; i++) {
             const uint8_t *b = q->tensor + 4 * i;
@@ -309,7 +324,8 @@ static void run_picture(server_call *call, infer *q)
         answer_failure(call, &err);
         return;
     }
-    answer_infer(call, q, result.about, result.probabilities);
+    if (still_meant(call, q, result.about))
+        answer_infer(call, q, result.about, result.probabilities);
     classify_release(&result);
 }
 
@@ -321,25 +337,26 @@ static void run_tensor(server_call *call, infer *q)
         answer_failure(call, &err);
         return;
     }
-    if (fill_tensor(call, q, lease.about, dermis_session_input(lease.session))) {
+    dermis_status status = DERMIS_OK;
+    if (still_meant(call, q, lease.about) && fill_tensor(call, q, lease.about, dermis_session_input(lease.session))) {
         double began = base_now_ms();
         const float *probabilities = dermis_session_run(lease.session);
         metrics_stage(call->app->metrics, STAGE_RUN, base_now_ms() - began);
-        if (dermis_session_check(lease.session, &err) == DERMIS_OK)
+        if ((status = dermis_session_check(lease.session, &err)) == DERMIS_OK)
             answer_infer(call, q, lease.about, probabilities);
         else
             answer_failure(call, &err);
     }
-    models_release(call->app->models, &lease, false);
+    models_release(call->app->models, &lease, status == DERMIS_E_MODEL_CHANGED);
 }
 
 void v2_infer(server_call *call)
 {
-    infer q = {0};
     server_about *about = named(call);
     if (!about)
         return;
-    if (read_infer(call, &q, about)) {
+    infer q = {.about = about};
+    if (read_infer(call, &q)) {
         if (q.picture)
             run_picture(call, &q);
         else

@@ -2,6 +2,9 @@
 
 Usage: test_hostile.py BUILD_ROOT SOURCE_ROOT
 """
+import base64
+import json
+import math
 import os
 import re
 import shutil
@@ -11,6 +14,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -123,6 +127,13 @@ class Bad(unittest.TestCase):
             raw(port, garbage, 3)
         self.alive()
 
+    def test_host(self):
+        """A name that was pointed here by others is not a name of this service; only health is told to any."""
+        for path, status in (("/metrics", 400), ("/memory/", 400), ("/", 400), ("/v2", 400), ("/health/", 200), ("/health/ready", 200),
+                             ("/v2/health/live", 200)):
+            self.assertEqual(self.service.client().get(path, headers={"Host": "evil.example"}).status, status, path)
+            self.assertEqual(self.service.client().get(path).status, 200, path)
+
     def late_body(self, headers):
         """What a client is told that sends its body a byte at a time, and when."""
         began, got = time.monotonic(), b""
@@ -189,6 +200,50 @@ class Trouble(unittest.TestCase):
             self.assertEqual([a.status for a in answers], [303, 303, 303, 429, 429])
             self.assertGreaterEqual(int(answers[3].headers["Retry-After"]), 1)
 
+    def test_long_answers_wait_in_files(self):
+        """What is not read yet is not kept in memory."""
+        def chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        rows = b"".join(b"\0" + os.urandom(1200 * 3) for _ in range(1200))  # noise: as long as an overlay can get
+        noise = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1200, 1200, 8, 2, 0, 0, 0)) + \
+            chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+        with Service(BUILD, "--rate-limit", 0) as service:
+            def answers():
+                sizes = []
+                for path in Path(f"/proc/{service.process.pid}/fd").iterdir():
+                    try:
+                        if "(deleted)" in os.readlink(path) and str(service.data) in os.readlink(path):
+                            sizes.append(os.stat(path).st_size)
+                    except FileNotFoundError:
+                        pass
+                return [size for size in sizes if size > 1 << 20]
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", service.port))
+            s.sendall(b"POST /api/v1/predict?overlay=true HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+                      b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(noise) + noise)
+            self.assertTrue(service.wait(lambda: answers()))
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            got = b""
+            while part := s.recv(1 << 20):
+                got += part
+            s.close()
+            answer = json.loads(got.split(b"\r\n\r\n", 1)[1])
+            self.assertTrue(base64.b64decode(answer["cam"]["overlay_png"]).endswith(b"IEND\xaeB`\x82"))
+            self.assertTrue(service.wait(lambda: answers() == []))
+
+    def test_forged_proxy_headers(self):
+        """Of several lines only the last is the proxy's own; the others came from its client."""
+        with Service(BUILD, "--trusted-proxies", "127.0.0.1", "--log-addresses") as service:
+            for lines, address, secure in (
+                    ("X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
+                     "2.2.2.2", False),
+                    ("X-Forwarded-For: 1.1.1.1, 3.3.3.3\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n", "3.3.3.3", True)):
+                got = raw(service.port, f"GET /about/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n".encode())
+                self.assertEqual(b"Strict-Transport-Security" in got, secure)
+                self.assertTrue(service.wait(lambda: any(f'"address":"{address}"' in line for line in service.lines), 5))
+            self.assertFalse(any("1.1.1.1" in line for line in service.lines))
+
     def test_expiry(self):
         with Service(BUILD, "--retention", 60) as service:
             guest, anna = service.client(), service.client()
@@ -229,7 +284,6 @@ class Trouble(unittest.TestCase):
             self.assertEqual(service.client().upload(PHOTO).status, 303)
 
     def test_full_disk(self):
-        import tempfile
         with tempfile.TemporaryDirectory() as folder:
             if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k,mode=700", "tmpfs", folder],
                                                    capture_output=True).returncode:
@@ -248,6 +302,9 @@ class Trouble(unittest.TestCase):
                     self.assertIn("no room", last.text)
                     self.assertGreater(len(kept), 1)
                     self.assertEqual(client.ask("POST", "/api/v1/predict", PHOTO, RAW).status, 200)
+                    answer = client.ask("POST", "/api/v1/predict?overlay=true", PHOTO, RAW)  # no room to put it aside
+                    self.assertEqual(answer.status, 200)
+                    self.assertTrue(answer.json()["cam"]["overlay_png"].startswith("iVBOR"))
                     for url in kept:  # nothing that was acknowledged is lost, nothing half stands
                         self.assertEqual(client.get(url + "photo.jpg").status, 200)
                     self.assertEqual(len(files_of(service)), 2 * len(kept))
@@ -330,6 +387,38 @@ class Trouble(unittest.TestCase):
         finally:
             model.unlink()
 
+    def test_tensor_for_a_model_that_was_changed(self):
+        """Asked for by its name while it is not mapped, and another file stands there: nothing is read past the tensor."""
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "live.gguf"
+            subprocess.run([BUILD / "dermis", "convert", SOURCE / "tests/golden/models/named/model.keras", model], check=True,
+                           capture_output=True, timeout=60)
+            with Service(BUILD, "-m", model) as service:
+                client = service.client()
+                about = client.get("/v2/models/" + client.get("/api/v1/model").json()["name"]).json()
+                shape = about["inputs"][0]["shape"]
+                count = math.prod(shape) * 4
+                header = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": shape,
+                                                 "parameters": {"binary_data_size": count}}]}).encode()
+                binary = header + struct.pack("<f", 128) * (count // 4), {"Inference-Header-Content-Length": str(len(header))}
+                picture = json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1],
+                                                  "data": [base64.b64encode(PHOTO).decode()]}]}), {}
+                new = model.with_suffix(".new")
+                shutil.copy(SOURCE / "models" / "dermis-lite0.gguf", new)
+                os.replace(new, model)
+                answer = client.ask("POST", f"/v2/models/{about['name']}/infer", *binary)
+                self.assertEqual(answer.status, 503, answer.text)
+                self.assertIn("changed meanwhile", answer.text)
+                self.assertEqual(client.ask("POST", f"/v2/models/{about['name']}/infer", *picture).status, 404)
+                name = client.get("/api/v1/model").json()["name"]
+                self.assertEqual(client.ask("POST", f"/v2/models/{name}/infer", *picture).status, 200)
+                # written over in place: the model that is mapped is let go, the next one who asks gets what stands there now
+                shape = client.get(f"/v2/models/{name}").json()["inputs"][0]["shape"]
+                tensor = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": shape,
+                                                 "data": [127.0] * math.prod(shape)}]})
+                os.utime(model, (1, 1))
+                self.assertEqual([client.ask("POST", f"/v2/models/{name}/infer", tensor).status for _ in range(2)], [503, 200])
+
     def test_sigterm_drains(self):
         service = Service(BUILD, "--rate-limit", 0)
         service.start()
@@ -350,7 +439,6 @@ class Trouble(unittest.TestCase):
             self.skipTest("no openssl to make a certificate")
         import ssl
         import http.client
-        import tempfile
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{folder}/key.pem", "-out",
                             f"{folder}/cert.pem", "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True)

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,6 +161,29 @@ class Settings(unittest.TestCase):
         with Service(BUILD, "--memory", "160M") as service:
             bound = float(service.memory.split("at most ")[1].split(" MB")[0])
             self.assertLessEqual(bound, 160 * 1.048576 + 0.05)  # printed with one decimal
+
+    def test_memory_budget_of_a_new_model(self):
+        """What would be refused at the start is refused at SIGHUP."""
+        large = SOURCE / "models" / "dermis-lite0.gguf"
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "live.gguf"
+            subprocess.run([BUILD / "dermis", "convert", SOURCE / "tests/golden/models/named/model.keras", model], check=True,
+                           capture_output=True, timeout=60)
+            arguments = ["--workers", "1", "--connections", "64"]
+            run = serve("-m", large, "--memory", "20M", "--data-dir", f"{folder}/data", *arguments)
+            takes = float(re.search(r"it takes ([\d.]+)", run.stderr).group(1)) * 1e6
+            with Service(BUILD, "-m", model, "--memory", int(takes - 1e6), *arguments) as service:
+                client = service.client()
+                name = client.get("/api/v1/model").json()["name"]
+                small = Path(folder) / "small.gguf"
+                shutil.copy(model, small)
+                for path, said in ((small, "taken anew"), (large, "the old one stays"), (small, "taken anew")):
+                    shutil.copy(path, new := Path(folder) / "new")
+                    os.replace(new, model)
+                    service.lines.clear()
+                    service.process.send_signal(signal.SIGHUP)
+                    self.assertTrue(service.wait(lambda: any(said in line for line in service.lines)), service.lines)
+                    self.assertEqual(client.get("/api/v1/model").json()["name"], name)
 
     def test_few_files(self):
         """Connections that the process may not open files for are not offered."""

@@ -408,8 +408,6 @@ dermis_status server_user_set_password(store *db, const char *name, const char *
     if (status == DERMIS_OK)
         status = auth_hash_password(password, hash_text, err);
     if (status == DERMIS_OK)
-        status = store_user_set_password(db, user.id, hash_text, err);
-    if (status == DERMIS_OK)
-        status = store_session_delete_all(db, user.id, NULL, err);
+        status = store_user_set_password(db, user.id, hash_text, NULL, err);
     return status;
 }

@@ -219,9 +219,7 @@ void profile_password(server_call *call)
     } else {
         dermis_status status = auth_hash_password(new, hash, &err);
         if (status == DERMIS_OK)
-            status = store_user_set_password(call->app->store, call->user.id, hash, &err);
-        if (status == DERMIS_OK)
-            status = store_session_delete_all(call->app->store, call->user.id, call->session, &err);
+            status = store_user_set_password(call->app->store, call->user.id, hash, call->session, &err);
         after(call, status, &err, "password_changed");
     }
     explicit_bzero(new, sizeof new);

@@ -52,7 +52,9 @@ dermis_status store_user_add(store *store, const char *name, const char *passwor
                              int64_t now, int64_t *id, dermis_error *err);
 dermis_status store_user_by_name(store *store, const char *name, store_user *out, dermis_error *err);
 dermis_status store_user_by_id(store *store, int64_t id, store_user *out, dermis_error *err);
-dermis_status store_user_set_password(store *store, int64_t id, const char *password, dermis_error *err);
+/* Whoever came in with the old one is out: all sessions but `session` (NULL: all) and all tokens end with it. */
+dermis_status store_user_set_password(store *store, int64_t id, const char *password, const uint8_t *session,
+                                      dermis_error *err);
 dermis_status store_user_set_choices(store *store, int64_t id, const char *language, bool keeps,
                                      dermis_error *err);
 /* With all sessions, tokens, results and files; WAL truncated afterwards. */

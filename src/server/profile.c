@@ -235,8 +235,7 @@ void profile_delete_account(server_call *call)
         answer_failure(call, &err);
         return;
     }
-    answer_redirect(call, "/?notice=account_deleted");
-    auth_end_session(call);
+    auth_end_session(call, "/?notice=account_deleted"); /* it went with the account */
 }
 
 void profile_token(server_call *call)

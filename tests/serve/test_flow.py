@@ -5,6 +5,7 @@ Usage: test_flow.py BUILD_ROOT SOURCE_ROOT
 import base64
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -178,6 +179,43 @@ class Flow(unittest.TestCase):
         self.assertGreaterEqual(int(answers[5].headers["Retry-After"]), 1)
         self.assertIn(unknown.status, (401, 429))
 
+    def test_log_in_lock_of_an_address(self):
+        with Service(BUILD) as service:  # its own: the address has to wait afterwards
+            thief = service.client()
+            thief.sign_up("thief")
+            token = thief.form("/logout", {}) and thief.csrf("/login/")
+
+            def log_in(name, password):
+                return thief.ask("POST", "/login/", f"csrf={token}&name={name}&password={password}",
+                                 {"Content-Type": "application/x-www-form-urlencoded"})
+            for i in range(30):
+                if i == 20:  # one's own account does not buy new tries
+                    self.assertEqual(log_in("thief", "correct+battery+42").status, 303)
+                    thief.cookies.pop("dermis_session")
+                self.assertEqual(log_in(f"other-{i}", "wrong+password+1").status, 401)
+            self.assertEqual(log_in("other", "wrong+password+1").status, 429)
+
+    def test_new_password(self):
+        anna, elsewhere, program = (self.service.client() for _ in range(3))
+        anna.sign_up("newpass")
+        elsewhere.log_in("newpass")
+
+        def new_token():
+            page = anna.form("/profile/tokens", {"label": "x"}, "/profile/").text
+            return re.search(r'readonly value="([A-Za-z0-9_-]{43})"', page).group(1)
+        program.token = new_token()
+        self.assertEqual(program.get("/api/v1/results").status, 200)
+        answer = anna.form("/profile/password", {"password": "correct battery 42", "new": "another long one 7",
+                                                 "new_again": "another long one 7"}, "/profile/")
+        self.assertEqual(answer.status, 303)
+        self.assertEqual(program.get("/api/v1/results").status, 401)
+        self.assertEqual(elsewhere.get("/profile/").status, 303)
+        self.assertEqual(anna.get("/profile/").status, 200)
+        program.token = new_token()
+        self.assertEqual(self.service.user("passwd", "newpass", password="a third long one 9\n").returncode, 0)
+        self.assertEqual(program.get("/api/v1/results").status, 401)
+        self.assertEqual(anna.get("/profile/").status, 303)
+
     def test_api(self):
         client = self.service.client()
         raw = {"Content-Type": "image/jpeg"}
@@ -203,7 +241,6 @@ class Flow(unittest.TestCase):
         page = owner.form("/profile/tokens", {"label": "a <script>"}, "/profile/")
         self.assertEqual(page.status, 200)
         self.assertIn("a &lt;script&gt;", page.text)
-        import re
         program.token = re.search(r">([A-Za-z0-9_-]{43})<|value=\"([A-Za-z0-9_-]{43})\" readonly|readonly value=\"([A-Za-z0-9_-]{43})\"",
                                   page.text)
         program.token = next(g for g in program.token.groups() if g)

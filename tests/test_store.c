@@ -420,6 +420,8 @@ static void test_list(void **state)
     add_row(anna, 3, NOW - 4, NOW + 1, "nv", "not JSON: armchair");
     add_row(anna, 4, NOW - 1, NOW, "nv", ""); /* expired this second */
     add_row(anna, 5, NOW - 9, 0, top, "{\"site\":\"Cánh tay\"}");
+    expect_list(anna, (store_filter){0}, "2 3 1 5 ", 4);
+    expect_list(anna, (store_filter){.kept = true}, "2 1 5 ", 3); /* 3 ends soon */
     add_row(bert, 6, NOW - 2, 0, "nv", "{\"site\":\"arm\"}");
     add_row(0, 7, NOW - 2, NOW + 1, "nv", "{\"site\":\"arm\"}");
     expect_list(anna, (store_filter){0}, "2 3 1 5 ", 4); /* newest first; nobody else's, none that expired */

@@ -306,7 +306,9 @@ void answer_common_headers(server_call *call); /* those that every answer has */
 const char *call_text(const server_call *call, const char *key);
 void call_number(const server_call *call, double value, int decimals, char *out, size_t size);
 void call_percent(const server_call *call, double value, char *out, size_t size); /* "71 %", "< 0,1 %" */
-void call_time(const server_call *call, int64_t when, char *out, size_t size);
+void call_time(const server_call *call, int64_t when, char *out, size_t size); /* the server's, with its zone's name */
+#define UTC_TIME_BYTES 32
+void app_utc_time(int64_t when, char out[UTC_TIME_BYTES]); /* ISO 8601, for <time> and files */
 /* Reads the form once. False: answered (400, 415). */
 bool call_form(server_call *call);
 bool call_cookie(server_call *call, const char *name, const char *value, long max_age_s, bool http_only);

@@ -133,10 +133,11 @@ dermis_status store_result_delete_all(store *store, int64_t user, dermis_error *
 typedef struct store_filter {
     const char *top;    /* only this class's code; NULL: all */
     const char *text;   /* contained in a value of the notes, without regard to ASCII case; NULL: all */
+    bool kept;          /* only what is kept for good */
     int64_t now;
     unsigned offset, limit; /* limit 0: all */
 } store_filter;
-/* A user's kept and unexpired results, newest first (maps NULL); *total
+/* A user's results that have not expired, newest first (maps NULL); *total
  * (or NULL) is the number without offset and limit. The result that `each` sees lives until it
  * returns. */
 dermis_status store_result_list(store *store, int64_t user, const store_filter *filter,

@@ -3,6 +3,7 @@
 Usage: test_flow.py BUILD_ROOT SOURCE_ROOT
 """
 import base64
+import datetime
 import io
 import json
 import re
@@ -40,6 +41,13 @@ class Flow(unittest.TestCase):
     def same(self, predictions, count=6):
         self.assertEqual([(p["class"], p["probability"]) for p in predictions],
                          [(p["class"], p["probability"]) for p in self.expected[:count]])
+
+    def account(self, name, language="en"):
+        """A client logged in to a new account; the page for signing up takes only ten a minute."""
+        made = self.service.user("add", name, password="correct battery 42\n")
+        client = self.service.client(language)
+        self.assertEqual((made.returncode, client.log_in(name).status), (0, 303))
+        return client
 
     def test_pages_in_both_languages(self):
         for language, word in (("en", "Look at a spot"), ("vi", "Xem một đốm")):
@@ -156,6 +164,47 @@ class Flow(unittest.TestCase):
         self.assertEqual(stranger.get(url).status, 404)
         self.assertIn(url, guest.get("/profile/").text)
 
+    def test_what_is_not_kept_is_listed_as_such(self):
+        for language, kept, unkept, soon in (("en", "1 kept", "1 not kept", "Not kept; deleted on <time"),
+                                             ("vi", "1 đã lưu", "1 chưa lưu", "Chưa lưu; sẽ bị xóa lúc <time")):
+            client = self.account(f"lists-{language}", language)
+            first = client.upload(PHOTO, [("keep", "1")]).headers["Location"]
+            page = client.get("/profile/").text
+            self.assertIn(kept, page)
+            self.assertNotIn(soon, page)
+            second = client.upload(PHOTO).headers["Location"]
+            page = client.get("/profile/").text
+            self.assertIn(kept + " · " + unkept, page)
+            self.assertEqual(page.count(soon), 1)
+            self.assertRegex(page, f'href="{second}"(?:(?!</a>).)*{soon}')
+            self.assertIn(f'href="{first}"', page)
+            self.assertEqual(client.form(second + "keep", {}, second).status, 303)
+            page = client.get("/profile/").text
+            self.assertNotIn(soon, page)
+            self.assertIn(kept.replace("1", "2"), page)
+
+    def test_a_shared_result_is_not_the_strangers(self):
+        for language, own, shared in (("en", "Kept among your pictures", "was shared with you"),
+                                      ("vi", "Đã lưu trong ảnh của bạn", "được chia sẻ với bạn")):
+            owner, stranger = self.account(f"shares-{language}", language), self.service.client(language)
+            url = owner.upload(PHOTO, [("keep", "1")]).headers["Location"]
+            owner.form(url + "share", {"shared": "1"}, url)
+            self.assertIn(own, owner.get(url).text)
+            self.assertNotIn(shared, owner.get(url).text)
+            page = stranger.get(url).text
+            self.assertIn(shared, page)
+            self.assertNotIn(own, page)
+
+    def test_times_name_their_zone(self):
+        with Service(BUILD, env={"TZ": "Asia/Ho_Chi_Minh"}) as service:
+            guest = service.client()
+            page = guest.get(guest.upload(PHOTO).headers["Location"]).text
+        times = re.findall(r'<time datetime="([^"]+)">([^<]+)</time>', page)
+        self.assertGreaterEqual(len(times), 3)  # the report's head, made, deleted
+        for utc, text in times:
+            at = datetime.datetime.strptime(utc, "%Y-%m-%dT%H:%M:%SZ") + datetime.timedelta(hours=7)
+            self.assertEqual(text, f"{at.day} {at:%b %Y, %H:%M} +07")
+
     def test_forms_need_their_token(self):
         eve, mallory = self.service.client(), self.service.client()
         eve.sign_up("eve")
@@ -196,8 +245,7 @@ class Flow(unittest.TestCase):
             self.assertEqual(log_in("other", "wrong+password+1").status, 429)
 
     def test_new_password(self):
-        anna, elsewhere, program = (self.service.client() for _ in range(3))
-        anna.sign_up("newpass")
+        anna, elsewhere, program = self.account("newpass"), self.service.client(), self.service.client()
         elsewhere.log_in("newpass")
 
         def new_token():

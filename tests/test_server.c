@@ -241,7 +241,7 @@ static void test_tries(void **state)
     server_limits *limits = limits_new();
     double now = 1000;
     unsigned last = 0;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 20; i++) {
         unsigned wait = limits_try(limits, "name", i % 2 ? "Anna" : "aNNA", now);
         if (i < 5)
             assert_int_equal(wait, 0);
@@ -255,7 +255,55 @@ static void test_tries(void **state)
     assert_int_equal(limits_try(limits, "address", "anna", now), 0); /* another list */
     limits_tried(limits, "name", "anna", true, now);
     assert_int_equal(limits_try(limits, "name", "anna", now), 0);
+    /* a clinic's slips of the fingers are forgotten with time, one each quarter of an hour */
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(limits_try(limits, "address", "clinic", now), 0);
+        limits_tried(limits, "address", "clinic", false, now);
+        now += 900e3;
+    }
     limits_free(limits);
+}
+
+/* Names that nobody has cannot push out an account that has to wait. */
+static void test_tries_crowded(void **state)
+{
+    (void)state;
+    server_limits *limits = limits_new();
+    char name[24];
+    double now = 1000;
+    for (int i = 0; i < 20; i++)
+        limits_tried(limits, "name", "victim", false, now);
+    for (int i = 0; i < 100000; i++, now += 1) {
+        snprintf(name, sizeof name, "made up %d", i);
+        limits_try(limits, "name", name, now);
+        limits_tried(limits, "name", name, false, now);
+    }
+    assert_int_equal(limits_try(limits, "name", "victim", now), 800);
+    /* nor is what was tried so far forgotten when the wait is over */
+    now += 900e3;
+    for (int i = 0; i < 100000; i++) {
+        snprintf(name, sizeof name, "another %d", i);
+        limits_tried(limits, "name", name, false, now);
+    }
+    limits_tried(limits, "name", "victim", false, now);
+    assert_int_equal(limits_try(limits, "name", "victim", now), 900);
+    limits_free(limits);
+}
+
+static void test_address(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"192.0.2.7", "192.0.2.7"},
+                                           {"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"},
+                                           {"2001:db8:1:2:ffff::", "2001:db8:1:2::"},
+                                           {"2001:db8:1:3::1", "2001:db8:1:3::"},
+                                           {"::ffff:192.0.2.7", "192.0.2.7"},
+                                           {"no address", "no address"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char key[LIMITS_ADDRESS_BYTES];
+        limits_address(cases[i][0], key);
+        assert_string_equal(key, cases[i][1]);
+    }
 }
 
 /* ---- budget ---- */
@@ -430,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_template), cmocka_unit_test(test_pages),  cmocka_unit_test(test_texts),
         cmocka_unit_test(test_maps),     cmocka_unit_test(test_rate),   cmocka_unit_test(test_tries),
+        cmocka_unit_test(test_tries_crowded), cmocka_unit_test(test_address),
         cmocka_unit_test(test_many_classes),
         cmocka_unit_test(test_budget),   cmocka_unit_test(test_rules),  cmocka_unit_test(test_routes),
         cmocka_unit_test(test_json_bytes),

@@ -50,9 +50,9 @@ static void test_users(void **state)
     memset(hash, 'h', sizeof hash);
     hash[128] = 0;
     REFUSES(store_user_add(db, "dora", hash, false, NOW, NULL, &err), DERMIS_E_USAGE);
-    REFUSES(store_user_set_password(db, anna, hash, &err), DERMIS_E_USAGE);
+    REFUSES(store_user_set_password(db, anna, hash, NULL, &err), DERMIS_E_USAGE);
     hash[127] = 0;
-    FINE(store_user_set_password(db, anna, hash, &err));
+    FINE(store_user_set_password(db, anna, hash, NULL, &err));
     FINE(store_user_set_choices(db, anna, "vi", true, &err));
     REFUSES(store_user_set_choices(db, anna, "language", false, &err), DERMIS_E_USAGE);
     FINE(store_user_by_id(db, anna, &user, &err));
@@ -65,7 +65,7 @@ static void test_users(void **state)
     REFUSES(store_user_by_name(db, "nobody", &user, &err), DERMIS_E_NOT_FOUND);
     REFUSES(store_user_by_id(db, 12345, &user, &err), DERMIS_E_NOT_FOUND);
     assert_memory_equal(&user, &untouched, sizeof user);
-    REFUSES(store_user_set_password(db, 12345, "h", &err), DERMIS_E_NOT_FOUND);
+    REFUSES(store_user_set_password(db, 12345, "h", NULL, &err), DERMIS_E_NOT_FOUND);
     REFUSES(store_user_set_choices(db, 12345, "vi", true, &err), DERMIS_E_NOT_FOUND);
     REFUSES(store_user_delete(db, 12345, &err), DERMIS_E_NOT_FOUND);
     /* an id is never used again */
@@ -190,6 +190,34 @@ static bool used_day(void *context, const store_token *token)
 }
 
 /* When it was used is kept to the day, no closer. */
+/* Who came in with the old password is out; who changed it stays; others notice nothing. */
+static void test_new_password(void **state)
+{
+    (void)state;
+    uint8_t mine[STORE_HASH_BYTES], other[STORE_HASH_BYTES], berts[STORE_HASH_BYTES];
+    store_user user;
+    int64_t anna = user_named("anna"), bert = user_named("bert"), id;
+    hash_of(1, mine), hash_of(2, other), hash_of(3, berts);
+    FINE(store_session_add(db, mine, anna, NOW, NOW + 10, &err));
+    FINE(store_session_add(db, other, anna, NOW, NOW + 10, &err));
+    FINE(store_session_add(db, berts, bert, NOW, NOW + 10, &err));
+    FINE(store_token_add(db, mine, anna, "anna's", NOW, &id, &err));
+    FINE(store_token_add(db, berts, bert, "bert's", NOW, &id, &err));
+    FINE(store_user_set_password(db, anna, "new", mine, &err));
+    FINE(store_session_find(db, mine, NOW, &user, &err));
+    assert_string_equal(user.password, "new");
+    REFUSES(store_session_find(db, other, NOW, &user, &err), DERMIS_E_NOT_FOUND);
+    REFUSES(store_token_find(db, mine, NOW, &user, &id, &err), DERMIS_E_NOT_FOUND);
+    FINE(store_session_find(db, berts, NOW, &user, &err));
+    FINE(store_token_find(db, berts, NOW, &user, &id, &err));
+    /* all or nothing */
+    FINE(store_token_add(db, mine, anna, "anna's", NOW, &id, &err));
+    ask_number("CREATE TRIGGER no BEFORE DELETE ON tokens BEGIN SELECT raise(ABORT, 'no'); END");
+    assert_int_not_equal(store_user_set_password(db, anna, "newer", NULL, &err), DERMIS_OK);
+    FINE(store_session_find(db, mine, NOW, &user, &err));
+    assert_string_equal(user.password, "new");
+}
+
 static void test_token_used(void **state)
 {
     (void)state;
@@ -392,6 +420,8 @@ static void test_list(void **state)
     add_row(anna, 3, NOW - 4, NOW + 1, "nv", "not JSON: armchair");
     add_row(anna, 4, NOW - 1, NOW, "nv", ""); /* expired this second */
     add_row(anna, 5, NOW - 9, 0, top, "{\"site\":\"Cánh tay\"}");
+    expect_list(anna, (store_filter){0}, "2 3 1 5 ", 4);
+    expect_list(anna, (store_filter){.kept = true}, "2 1 5 ", 3); /* 3 ends soon */
     add_row(bert, 6, NOW - 2, 0, "nv", "{\"site\":\"arm\"}");
     add_row(0, 7, NOW - 2, NOW + 1, "nv", "{\"site\":\"arm\"}");
     expect_list(anna, (store_filter){0}, "2 3 1 5 ", 4); /* newest first; nobody else's, none that expired */
@@ -584,6 +614,7 @@ int main(void)
 #define TEST(name)   cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_users), TEST(test_quotes), TEST(test_sessions), TEST(test_tokens), TEST(test_token_used),
+        TEST(test_new_password),
         TEST(test_result), TEST(test_result_changes), TEST(test_result_limits), TEST(test_list),
         TEST(test_deleting), TEST(test_many), TEST(test_memory_is_bounded), TEST(test_threads),
     };

@@ -550,7 +550,7 @@ static dermis_status operate(int what, dermis_error *why)
     dermis_status status;
     switch (what) {
     case 0: return store_user_add(db, "cleo", "hh", true, NOW, NULL, why);
-    case 1: return store_user_set_password(db, at.anna, "another hash", why);
+    case 1: return store_user_set_password(db, at.anna, "another hash", NULL, why);
     case 2: return store_user_set_choices(db, at.anna, "vi", true, why);
     case 3: return store_user_delete(db, at.anna, why);
     case 4: return store_session_add(db, at.fresh, at.anna, NOW, NOW + 9, why);

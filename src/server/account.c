@@ -64,8 +64,13 @@ void account_login_post(server_call *call)
         !http_form_text(&call->form, "password", password, sizeof password)) {
         *name = *password = 0;
     }
-    int wait = auth_log_in(call, name, password, &user);
+    int wait = 0;
+    dermis_status status = auth_log_in(call, name, password, &user, &wait, &err);
     explicit_bzero(password, sizeof password);
+    if (status != DERMIS_OK) {
+        answer_failure(call, &err);
+        return;
+    }
     if (wait) {
         show(call, "login", wait > 0 ? 429 : 401, wait > 0 ? "too_many_tries" : "wrong_login", wait > 0 ? (unsigned)wait : 0);
         return;
@@ -107,8 +112,9 @@ void account_signup_post(server_call *call)
         show(call, "signup", 400, problem, 0);
         goto out;
     }
-    char key[96];
-    snprintf(key, sizeof key, "signup %s", auth_address(call));
+    char key[96], address[LIMITS_ADDRESS_BYTES];
+    limits_address(auth_address(call), address);
+    snprintf(key, sizeof key, "signup %s", address);
     unsigned wait = limits_take(call->app->limits, key, strlen(key), 10, base_now_ms());
     if (wait) {
         show(call, "signup", 429, "too_many_tries", wait);
@@ -150,7 +156,9 @@ void account_logout_post(server_call *call)
         answer_failure(call, &err);
         return;
     }
-    answer_redirect(call, all ? "/?notice=sessions_ended" : "/?notice=logged_out");
+    const char *location = all ? "/?notice=sessions_ended" : "/?notice=logged_out";
     if (call->signed_in)
-        auth_end_session(call);
+        auth_end_session(call, location);
+    else
+        answer_redirect(call, location);
 }

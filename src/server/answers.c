@@ -57,9 +57,17 @@ void call_time(const server_call *call, int64_t when, char *out, size_t size)
     struct tm t;
     time_t at = (time_t)when;
     localtime_r(&at, &t);
-    strftime(out, size, strcmp(call->language, "vi") == 0 ? "%H:%M, %d/%m/%Y" : "%e %b %Y, %H:%M", &t);
+    strftime(out, size, strcmp(call->language, "vi") == 0 ? "%H:%M %Z, %d/%m/%Y" : "%e %b %Y, %H:%M %Z", &t);
     if (*out == ' ')
         memmove(out, out + 1, strlen(out));
+}
+
+void app_utc_time(int64_t when, char out[UTC_TIME_BYTES])
+{
+    struct tm t;
+    time_t at = (time_t)when;
+    gmtime_r(&at, &t);
+    strftime(out, UTC_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &t);
 }
 
 /* A length of time in the reader's words, in the largest unit that it fills whole: "30 minutes", "1 day". */

@@ -133,9 +133,13 @@ server_limits *limits_new(void);
 void limits_free(server_limits *limits);
 /* One more of `per_minute` for this key; 0: allowed, else seconds until it is. */
 unsigned limits_take(server_limits *limits, const void *key, size_t size, unsigned per_minute, double now_ms);
-/* Log-in tries: seconds to wait before the next one (0: none); then report how it ended. */
+/* Log-in tries: seconds to wait before the next one (0: none); then report how it ended. A success forgets
+ * the failures: not of an address, where the next account's would go with it. */
 unsigned limits_try(server_limits *limits, const char *what, const char *name, double now_ms);
 void limits_tried(server_limits *limits, const char *what, const char *name, bool success, double now_ms);
+/* What limits count a client's address as: an IPv6 network of 64 bits is one client. */
+#define LIMITS_ADDRESS_BYTES 64
+void limits_address(const char *address, char out[LIMITS_ADDRESS_BYTES]);
 
 /* ---- metrics (metrics.c) ---- */
 
@@ -175,12 +179,14 @@ bool auth_identify(server_call *call);
 const char *auth_csrf(server_call *call);
 /* The form's token where one is needed. False: answered (403). */
 bool auth_check_csrf(server_call *call, bool always);
-/* Checks name and password of a log-in with its limits; 0 and *out, or the wait in seconds (-1: wrong). */
-int auth_log_in(server_call *call, const char *name, const char *password, store_user *out);
+/* Checks name and password of a log-in with its limits: *wait 0 and *out, or the wait in seconds (-1: wrong). */
+dermis_status auth_log_in(server_call *call, const char *name, const char *password, store_user *out, int *wait,
+                          dermis_error *err);
 bool auth_verify(const store_user *user, const char *password); /* takes 50 ms and 12 MiB */
 /* New session cookie for this user in the answer. */
 dermis_status auth_begin_session(server_call *call, const store_user *user, dermis_error *err);
-void auth_end_session(server_call *call);
+/* Ends the session and answers: with a redirect, or with 503 where it could not be ended. */
+void auth_end_session(server_call *call, const char *location);
 /* Why a name or password cannot be had: the key of a text under t.server, or NULL. */
 const char *auth_name_problem(const char *name);
 const char *auth_password_problem(const char *name, const char *password);
@@ -304,7 +310,9 @@ void answer_common_headers(server_call *call); /* those that every answer has */
 const char *call_text(const server_call *call, const char *key);
 void call_number(const server_call *call, double value, int decimals, char *out, size_t size);
 void call_percent(const server_call *call, double value, char *out, size_t size); /* "71 %", "< 0,1 %" */
-void call_time(const server_call *call, int64_t when, char *out, size_t size);
+void call_time(const server_call *call, int64_t when, char *out, size_t size); /* the server's, with its zone's name */
+#define UTC_TIME_BYTES 32
+void app_utc_time(int64_t when, char out[UTC_TIME_BYTES]); /* ISO 8601, for <time> and files */
 /* Reads the form once. False: answered (400, 415). */
 bool call_form(server_call *call);
 bool call_cookie(server_call *call, const char *name, const char *value, long max_age_s, bool http_only);

@@ -258,28 +258,36 @@ static const char *decoy(void)
     return hash;
 }
 
-int auth_log_in(server_call *call, const char *name, const char *password, store_user *out)
+dermis_status auth_log_in(server_call *call, const char *name, const char *password, store_user *out, int *wait,
+                          dermis_error *err)
 {
     server_limits *limits = call->app->limits;
+    char address[LIMITS_ADDRESS_BYTES];
     double now = base_now_ms();
-    const char *address = auth_address(call);
-    unsigned by_name = limits_try(limits, "name", name, now), by_address = limits_try(limits, "address", address, now);
-    unsigned wait = by_name > by_address ? by_name : by_address;
-    if (wait)
-        return (int)wait;
+    limits_address(auth_address(call), address);
+    *wait = (int)limits_try(limits, "address", address, now);
+    if (*wait == 0)
+        *wait = (int)limits_try(limits, "name", name, now);
+    if (*wait)
+        return DERMIS_OK;
     store_user user;
-    dermis_error err;
     const char *fake = decoy();
-    bool known = store_user_by_name(call->app->store, name, &user, &err) == DERMIS_OK;
+    dermis_status status = store_user_by_name(call->app->store, name, &user, err);
+    if (status != DERMIS_OK && status != DERMIS_E_NOT_FOUND)
+        return status; /* nothing is known of the password: no try */
+    bool known = status == DERMIS_OK;
     if (!known)
         snprintf(user.password, sizeof user.password, "%s", fake);
     bool right = auth_verify(&user, password) && known;
-    limits_tried(limits, "name", name, right, base_now_ms());
-    limits_tried(limits, "address", address, right, base_now_ms());
-    if (!right)
-        return -1;
-    *out = user;
-    return 0;
+    now = base_now_ms();
+    limits_tried(limits, "name", name, right, now);
+    if (right) { /* an account of one's own does not make the address innocent */
+        *out = user;
+        return DERMIS_OK;
+    }
+    limits_tried(limits, "address", address, false, now);
+    *wait = -1;
+    return DERMIS_OK;
 }
 
 dermis_status auth_begin_session(server_call *call, const store_user *user, dermis_error *err)
@@ -303,9 +311,15 @@ dermis_status auth_begin_session(server_call *call, const store_user *user, derm
     return DERMIS_OK;
 }
 
-void auth_end_session(server_call *call)
+void auth_end_session(server_call *call, const char *location)
 {
-    store_session_delete(call->app->store, call->session, NULL);
+    dermis_error err;
+    dermis_status status = store_session_delete(call->app->store, call->session, &err);
+    if (status != DERMIS_OK && status != DERMIS_E_NOT_FOUND) { /* it lives: nobody is told that it does not */
+        answer_failure(call, &err);
+        return;
+    }
+    answer_redirect(call, location);
     call_cookie(call, "dermis_session", "", 0, true);
     call->signed_in = false;
     *call->csrf = 0;
@@ -408,8 +422,6 @@ dermis_status server_user_set_password(store *db, const char *name, const char *
     if (status == DERMIS_OK)
         status = auth_hash_password(password, hash_text, err);
     if (status == DERMIS_OK)
-        status = store_user_set_password(db, user.id, hash_text, err);
-    if (status == DERMIS_OK)
-        status = store_session_delete_all(db, user.id, NULL, err);
+        status = store_user_set_password(db, user.id, hash_text, NULL, err);
     return status;
 }

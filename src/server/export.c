@@ -95,11 +95,8 @@ static bool add_file(zipFile zip, const char *name, int64_t when, int fd)
 
 static json_t *iso_time(int64_t when)
 {
-    char text[32];
-    struct tm t;
-    time_t at = (time_t)when;
-    gmtime_r(&at, &t);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &t);
+    char text[UTC_TIME_BYTES];
+    app_utc_time(when, text);
     return json_string(text);
 }
 

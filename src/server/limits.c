@@ -1,6 +1,8 @@
 /* limits.c - how often one may ask, and how long to wait after wrong passwords. Two tables of fixed
- * size; of what does not fit the longest unused goes, so that memory never grows. Keys are hashed with
- * a key of this process: nobody can choose what falls together. Any thread. */
+ * size, so that memory never grows; of what does not fit the longest unused goes, of wrong passwords what
+ * matters least. Keys are hashed with a key of this process: nobody can choose what falls together. Any
+ * thread. */
+#include <arpa/inet.h>
 #include <math.h>
 #include <sodium.h>
 #include <string.h>
@@ -13,13 +15,13 @@
 #define FREE_TRIES    5  /* wrong passwords for one account before the first wait */
 #define FREE_ADDRESS 30 /* from one address: a clinic stands behind one */
 #define LONGEST_WAIT_S 900.0
-#define FORGET_MS (3600e3 * 24)
+#define FORGET_MS (LONGEST_WAIT_S * 1e3) /* one wrong password: no sooner than the longest wait lets one try */
 
 typedef struct entry {
     uint64_t key; /* 0: free */
     double used_ms;
-    double tokens;      /* requests left */
-    unsigned failures;  /* wrong passwords in a row */
+    double tokens;   /* requests left */
+    double failures; /* wrong passwords at used_ms, less what was forgotten till then */
     double blocked_until_ms;
 } entry;
 
@@ -87,40 +89,90 @@ unsigned limits_take(server_limits *l, const void *key, size_t size, unsigned pe
     return wait;
 }
 
-static entry *find_try(server_limits *l, const char *what, const char *name)
+static uint64_t try_key(const server_limits *l, const char *what, const char *name)
 {
     char key[256];
     int n = snprintf(key, sizeof key, "%s\n%s", what, name);
     for (char *c = key; *c; c++)
         if (*c >= 'A' && *c <= 'Z')
             *c += 'a' - 'A';
-    return find(l->tries, hash(l, key, (size_t)n < sizeof key ? (size_t)n : sizeof key - 1));
+    return hash(l, key, (size_t)n < sizeof key ? (size_t)n : sizeof key - 1);
+}
+
+static entry *find_try(server_limits *l, uint64_t key)
+{
+    entry *bucket = l->tries[key % BUCKETS];
+    for (int i = 0; i < WAYS; i++)
+        if (bucket[i].key == key)
+            return &bucket[i];
+    return NULL;
+}
+
+static double failures(const entry *e, double now_ms)
+{
+    return fmax(0, e->failures - (now_ms - e->used_ms) / FORGET_MS);
+}
+
+/* Whether `a` gives way before `b`: made-up names cannot push out an account that is under attack. */
+static bool matters_less(const entry *a, const entry *b, double now_ms)
+{
+    bool a_blocked = a->blocked_until_ms > now_ms, b_blocked = b->blocked_until_ms > now_ms;
+    double a_failures = failures(a, now_ms), b_failures = failures(b, now_ms);
+    if (a_blocked != b_blocked)
+        return b_blocked;
+    return a_failures != b_failures ? a_failures < b_failures : a->used_ms < b->used_ms;
+}
+
+static entry *add_try(server_limits *l, uint64_t key, double now_ms)
+{
+    entry *bucket = l->tries[key % BUCKETS], *least = bucket;
+    for (int i = 1; i < WAYS; i++)
+        if (matters_less(&bucket[i], least, now_ms))
+            least = &bucket[i];
+    *least = (entry){.key = key, .used_ms = now_ms};
+    return least;
 }
 
 unsigned limits_try(server_limits *l, const char *what, const char *name, double now_ms)
 {
     pthread_mutex_lock(&l->mutex);
-    entry *e = find_try(l, what, name);
-    if (e->used_ms && now_ms - e->used_ms > FORGET_MS)
-        e->failures = 0;
-    e->used_ms = now_ms;
-    double left = e->blocked_until_ms - now_ms;
+    const entry *e = find_try(l, try_key(l, what, name)); /* asking takes no room */
+    double left = e ? e->blocked_until_ms - now_ms : 0;
     pthread_mutex_unlock(&l->mutex);
     return left > 0 ? (unsigned)ceil(left / 1e3) : 0;
 }
 
 void limits_tried(server_limits *l, const char *what, const char *name, bool success, double now_ms)
 {
+    uint64_t key = try_key(l, what, name);
     pthread_mutex_lock(&l->mutex);
-    entry *e = find_try(l, what, name);
-    unsigned free_tries = strcmp(what, "address") == 0 ? FREE_ADDRESS : FREE_TRIES;
-    e->used_ms = now_ms;
+    entry *e = find_try(l, key);
     if (success) {
-        e->failures = 0;
-        e->blocked_until_ms = 0;
-    } else if (++e->failures >= free_tries) {
-        unsigned more = e->failures - free_tries;
-        e->blocked_until_ms = now_ms + fmin(ldexp(1.0, more < 20 ? (int)more : 20), LONGEST_WAIT_S) * 1e3;
+        if (e)
+            memset(e, 0, sizeof *e);
+    } else {
+        double free_tries = strcmp(what, "address") == 0 ? FREE_ADDRESS : FREE_TRIES;
+        e = e ? e : add_try(l, key, now_ms);
+        e->failures = failures(e, now_ms) + 1;
+        e->used_ms = now_ms;
+        double more = ceil(e->failures) - free_tries; /* a failure counts until it is forgotten as a whole */
+        if (more >= 0)
+            e->blocked_until_ms = now_ms + fmin(ldexp(1, more < 20 ? (int)more : 20), LONGEST_WAIT_S) * 1e3;
     }
     pthread_mutex_unlock(&l->mutex);
+}
+
+void limits_address(const char *address, char out[LIMITS_ADDRESS_BYTES])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct in6_addr binary;
+    snprintf(out, LIMITS_ADDRESS_BYTES, "%s", address);
+    if (inet_pton(AF_INET6, address, &binary) != 1)
+        return;
+    if (memcmp(binary.s6_addr, mapped, sizeof mapped) == 0) {
+        inet_ntop(AF_INET, binary.s6_addr + sizeof mapped, out, LIMITS_ADDRESS_BYTES);
+        return;
+    }
+    memset(binary.s6_addr + 8, 0, 8); /* whoever has one address has all that share its first 64 bits */
+    inet_ntop(AF_INET6, &binary, out, LIMITS_ADDRESS_BYTES);
 }

@@ -19,6 +19,13 @@ static bool add_entry(void *context, const store_result *r)
     return true;
 }
 
+static bool enough(void *context, const store_result *r)
+{
+    (void)context;
+    (void)r;
+    return false; /* only the number is wanted */
+}
+
 static bool add_token(void *context, const store_token *token)
 {
     listing *l = context;
@@ -58,7 +65,7 @@ static void show(server_call *call, int status, const char *problem, const char 
 {
     const char *text = http_request_query(call->request, "text"), *class = http_request_query(call->request, "class");
     const char *page_text = http_request_query(call->request, "page");
-    unsigned page = 1, total = 0;
+    unsigned page = 1, total = 0, kept = 0;
     if (page_text && strlen(page_text) < 7 && strspn(page_text, "0123456789") == strlen(page_text))
         sscanf(page_text, "%u", &page);
     page = page ? page : 1;
@@ -72,6 +79,9 @@ static void show(server_call *call, int status, const char *problem, const char 
                            .limit = PER_PAGE};
     dermis_error err;
     dermis_status failed = store_result_list(call->app->store, call->user.id, &filter, add_entry, &results, &total, &err);
+    filter.kept = true;
+    if (!failed)
+        failed = store_result_list(call->app->store, call->user.id, &filter, enough, NULL, &kept, &err);
     if (!failed)
         failed = store_token_list(call->app->store, call->user.id, add_token, &tokens, &err);
     if (failed) {
@@ -91,7 +101,8 @@ static void show(server_call *call, int status, const char *problem, const char 
         json_object_set_new(context, "next_page", json_string(address));
     }
     json_object_set_new(context, "results", results.list);
-    json_object_set_new(context, "total", json_integer(total));
+    json_object_set_new(context, "kept", json_integer(kept));
+    json_object_set_new(context, "unkept", json_integer((json_int_t)total - kept));
     json_object_set_new(context, "filter", filter_context(call, text, class));
     json_object_set_new(context, "filter_shown", json_boolean(total || *text || *class));
     json_object_set_new(context, "tokens", tokens.list);
@@ -219,9 +230,7 @@ void profile_password(server_call *call)
     } else {
         dermis_status status = auth_hash_password(new, hash, &err);
         if (status == DERMIS_OK)
-            status = store_user_set_password(call->app->store, call->user.id, hash, &err);
-        if (status == DERMIS_OK)
-            status = store_session_delete_all(call->app->store, call->user.id, call->session, &err);
+            status = store_user_set_password(call->app->store, call->user.id, hash, call->session, &err);
         after(call, status, &err, "password_changed");
     }
     explicit_bzero(new, sizeof new);
@@ -237,8 +246,7 @@ void profile_delete_account(server_call *call)
         answer_failure(call, &err);
         return;
     }
-    answer_redirect(call, "/?notice=account_deleted");
-    auth_end_session(call);
+    auth_end_session(call, "/?notice=account_deleted"); /* it went with the account */
 }
 
 void profile_token(server_call *call)

@@ -187,15 +187,20 @@ static json_t *explained(server_call *call, const server_about *about, const sto
                      "heat_src", heat, "overlay_src", overlay, "classes", classes, "colormaps", colours);
 }
 
+/* What _time.html is given: a script shows it in the reader's zone. */
+static json_t *time_context(const server_call *call, int64_t when)
+{
+    char text[64], utc[UTC_TIME_BYTES];
+    call_time(call, when, text, sizeof text);
+    app_utc_time(when, utc);
+    return json_pack("{s:s, s:s}", "text", text, "utc", utc);
+}
+
 static void add_times(server_call *call, const store_result *r, json_t *out)
 {
-    char text[64];
-    call_time(call, r->created, text, sizeof text);
-    json_object_set_new(out, "created", json_string(text));
-    if (r->expires) {
-        call_time(call, r->expires, text, sizeof text);
-        json_object_set_new(out, "expires", json_string(text));
-    }
+    json_object_set_new(out, "created", time_context(call, r->created));
+    if (r->expires)
+        json_object_set_new(out, "expires", time_context(call, r->expires));
     json_object_set_new(out, "kept", json_boolean(r->expires == 0));
 }
 

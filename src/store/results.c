@@ -255,19 +255,20 @@ dermis_status store_result_list(store *s, int64_t user, const store_filter *f,
  * the index's, so that SQLite sorts nothing in its bounded memory. */
 #define WHERE " FROM results WHERE user = ?1 AND " ALIVE " AND (?3 IS NULL OR top = ?3) AND (?4 IS NULL OR EXISTS" \
               " (SELECT 1 FROM json_each(CASE WHEN json_valid(notes) THEN notes ELSE json_array(notes) END)" \
-              " WHERE instr(lower(value), lower(?4)) > 0))"
+              " WHERE instr(lower(value), lower(?4)) > 0)) AND (?5 = 0 OR expires = 0)"
     unsigned count = 0;
     size_t top = f->top ? strnlen(f->top, sizeof((store_result *)0)->top - 1) : 0; /* as much as is kept of it */
     store_query query = {.sql = "SELECT count(*)" WHERE,
                          .values = {STORE_NUMBER(user), STORE_NUMBER(f->now),
-                                    {.kind = STORE_VALUE_TEXT, .bytes = f->top, .size = top}, STORE_TEXT(f->text)},
+                                    {.kind = STORE_VALUE_TEXT, .bytes = f->top, .size = top}, STORE_TEXT(f->text),
+                                    STORE_NUMBER(f->kept)},
                          .row = read_count, .context = &count};
     pthread_mutex_lock(&s->mutex);
     dermis_status status = total ? store_ask(s, &query, err) : DERMIS_OK;
     if (status == DERMIS_OK) {
-        query.sql = "SELECT " BRIEF WHERE " ORDER BY created DESC, number DESC LIMIT ?5 OFFSET ?6";
-        query.values[4] = (store_value)STORE_NUMBER(f->limit ? (int64_t)f->limit : -1);
-        query.values[5] = (store_value)STORE_NUMBER(f->offset);
+        query.sql = "SELECT " BRIEF WHERE " ORDER BY created DESC, number DESC LIMIT ?6 OFFSET ?7";
+        query.values[5] = (store_value)STORE_NUMBER(f->limit ? (int64_t)f->limit : -1);
+        query.values[6] = (store_value)STORE_NUMBER(f->offset);
         query.row = each_result;
         query.context = &(result_list){each, context};
         status = store_ask(s, &query, err);

@@ -52,7 +52,9 @@ dermis_status store_user_add(store *store, const char *name, const char *passwor
                              int64_t now, int64_t *id, dermis_error *err);
 dermis_status store_user_by_name(store *store, const char *name, store_user *out, dermis_error *err);
 dermis_status store_user_by_id(store *store, int64_t id, store_user *out, dermis_error *err);
-dermis_status store_user_set_password(store *store, int64_t id, const char *password, dermis_error *err);
+/* Whoever came in with the old one is out: all sessions but `session` (NULL: all) and all tokens end with it. */
+dermis_status store_user_set_password(store *store, int64_t id, const char *password, const uint8_t *session,
+                                      dermis_error *err);
 dermis_status store_user_set_choices(store *store, int64_t id, const char *language, bool keeps,
                                      dermis_error *err);
 /* With all sessions, tokens, results and files; WAL truncated afterwards. */
@@ -131,10 +133,11 @@ dermis_status store_result_delete_all(store *store, int64_t user, dermis_error *
 typedef struct store_filter {
     const char *top;    /* only this class's code; NULL: all */
     const char *text;   /* contained in a value of the notes, without regard to ASCII case; NULL: all */
+    bool kept;          /* only what is kept for good */
     int64_t now;
     unsigned offset, limit; /* limit 0: all */
 } store_filter;
-/* A user's kept and unexpired results, newest first (maps NULL); *total
+/* A user's results that have not expired, newest first (maps NULL); *total
  * (or NULL) is the number without offset and limit. The result that `each` sees lives until it
  * returns. */
 dermis_status store_result_list(store *store, int64_t user, const store_filter *filter,

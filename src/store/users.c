@@ -60,14 +60,28 @@ dermis_status store_user_by_id(store *s, int64_t id, store_user *out, dermis_err
                                        .row = read_user, .context = out, .none = "account"}, err);
 }
 
-dermis_status store_user_set_password(store *s, int64_t id, const char *password, dermis_error *err)
+dermis_status store_user_set_password(store *s, int64_t id, const char *password, const uint8_t *session,
+                                      dermis_error *err)
 {
+    const store_query steps[] = {
+        {.sql = "UPDATE users SET password = ?2 WHERE id = ?1",
+         .values = {STORE_NUMBER(id), STORE_TEXT(password)}, .none = "account"},
+        {.sql = "DELETE FROM sessions WHERE user = ?1 AND hash IS NOT ?2",
+         .values = {STORE_NUMBER(id), STORE_BYTES(session, STORE_HASH_BYTES)}},
+        {.sql = "DELETE FROM tokens WHERE user = ?1", .values = {STORE_NUMBER(id)}},
+    };
     dermis_status status = check_password(password, err);
     if (status != DERMIS_OK)
         return status;
-    return store_run(s, &(store_query){.sql = "UPDATE users SET password = ?2 WHERE id = ?1",
-                                       .values = {STORE_NUMBER(id), STORE_TEXT(password)},
-                                       .none = "account"}, err);
+    pthread_mutex_lock(&s->mutex);
+    status = store_begin(s, err);
+    if (status == DERMIS_OK) {
+        for (size_t i = 0; i < sizeof steps / sizeof *steps && !status; i++)
+            status = store_ask(s, &steps[i], err);
+        status = store_end(s, status, err);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return status;
 }
 
 dermis_status store_user_set_choices(store *s, int64_t id, const char *language, bool keeps, dermis_error *err)

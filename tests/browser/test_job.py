@@ -3,6 +3,7 @@
 Usage: test_job.py BUILD_ROOT SOURCE_ROOT
 """
 import base64
+import re
 
 from base import PASSWORD, SHOTS, Pages, main
 
@@ -113,6 +114,21 @@ class Job(Pages):
             self.assertEqual(browser.run("const v = document.querySelector('video'); return v && v.srcObject ? "
                                          "v.srcObject.getTracks().filter(t => t.readyState == 'live').length : 0"), 0)
             self.send(browser)
+
+    def test_times_are_the_readers(self):
+        for language, shown in (("en", r"^\d+ \w+ \d{4}, (\d\d):(\d\d) GMT\+7$"), ("vi", r"^(\d\d):(\d\d) GMT\+7,? \d+/\d+/\d{4}$")):
+            browser = self.browser(language, 360)
+            browser.cdp("Emulation.setTimezoneOverride", timezoneId="Asia/Ho_Chi_Minh")
+            browser.open(self.home + "/")
+            self.choose(browser)
+            self.send(browser)
+            times = browser.run("return [...document.querySelectorAll('time')].map(t => [t.dateTime, t.textContent])")
+            self.assertEqual(len(times), 3)
+            for utc, text in times:
+                found = re.search(shown, text)
+                self.assertTrue(found, text)
+                self.assertEqual((int(utc[11:13]) + 7) % 24, int(found.group(1)))
+                self.assertEqual(utc[14:16], found.group(2))
 
     def test_no_picture_is_said_on_the_page(self):
         browser = self.browser("en", 360)

@@ -114,7 +114,7 @@ class Service:
         self.process = subprocess.Popen(
             [self.build / "dermis", "serve", "--port", "0", "--data-dir", self.data, *map(str, self.settings)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-            env={**os.environ, "DERMIS_CONFIG": "", **self.env} if self.env else None)
+            env={**os.environ, **self.env})
         first = self.process.stdout.readline()
         found = re.search(r":(\d+)/$", first.strip())
         if not found:

@@ -3,8 +3,10 @@
 Usage: test_flow.py BUILD_ROOT SOURCE_ROOT
 """
 import base64
+import datetime
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -39,6 +41,13 @@ class Flow(unittest.TestCase):
     def same(self, predictions, count=6):
         self.assertEqual([(p["class"], p["probability"]) for p in predictions],
                          [(p["class"], p["probability"]) for p in self.expected[:count]])
+
+    def account(self, name, language="en"):
+        """A client logged in to a new account; the page for signing up takes only ten a minute."""
+        made = self.service.user("add", name, password="correct battery 42\n")
+        client = self.service.client(language)
+        self.assertEqual((made.returncode, client.log_in(name).status), (0, 303))
+        return client
 
     def test_pages_in_both_languages(self):
         for language, word in (("en", "Look at a spot"), ("vi", "Xem một đốm")):
@@ -155,6 +164,47 @@ class Flow(unittest.TestCase):
         self.assertEqual(stranger.get(url).status, 404)
         self.assertIn(url, guest.get("/profile/").text)
 
+    def test_what_is_not_kept_is_listed_as_such(self):
+        for language, kept, unkept, soon in (("en", "1 kept", "1 not kept", "Not kept; deleted on <time"),
+                                             ("vi", "1 đã lưu", "1 chưa lưu", "Chưa lưu; sẽ bị xóa lúc <time")):
+            client = self.account(f"lists-{language}", language)
+            first = client.upload(PHOTO, [("keep", "1")]).headers["Location"]
+            page = client.get("/profile/").text
+            self.assertIn(kept, page)
+            self.assertNotIn(soon, page)
+            second = client.upload(PHOTO).headers["Location"]
+            page = client.get("/profile/").text
+            self.assertIn(kept + " · " + unkept, page)
+            self.assertEqual(page.count(soon), 1)
+            self.assertRegex(page, f'href="{second}"(?:(?!</a>).)*{soon}')
+            self.assertIn(f'href="{first}"', page)
+            self.assertEqual(client.form(second + "keep", {}, second).status, 303)
+            page = client.get("/profile/").text
+            self.assertNotIn(soon, page)
+            self.assertIn(kept.replace("1", "2"), page)
+
+    def test_a_shared_result_is_not_the_strangers(self):
+        for language, own, shared in (("en", "Kept among your pictures", "was shared with you"),
+                                      ("vi", "Đã lưu trong ảnh của bạn", "được chia sẻ với bạn")):
+            owner, stranger = self.account(f"shares-{language}", language), self.service.client(language)
+            url = owner.upload(PHOTO, [("keep", "1")]).headers["Location"]
+            owner.form(url + "share", {"shared": "1"}, url)
+            self.assertIn(own, owner.get(url).text)
+            self.assertNotIn(shared, owner.get(url).text)
+            page = stranger.get(url).text
+            self.assertIn(shared, page)
+            self.assertNotIn(own, page)
+
+    def test_times_name_their_zone(self):
+        with Service(BUILD, env={"TZ": "Asia/Ho_Chi_Minh"}) as service:
+            guest = service.client()
+            page = guest.get(guest.upload(PHOTO).headers["Location"]).text
+        times = re.findall(r'<time datetime="([^"]+)">([^<]+)</time>', page)
+        self.assertGreaterEqual(len(times), 3)  # the report's head, made, deleted
+        for utc, text in times:
+            at = datetime.datetime.strptime(utc, "%Y-%m-%dT%H:%M:%SZ") + datetime.timedelta(hours=7)
+            self.assertEqual(text, f"{at.day} {at:%b %Y, %H:%M} +07")
+
     def test_forms_need_their_token(self):
         eve, mallory = self.service.client(), self.service.client()
         eve.sign_up("eve")
@@ -177,6 +227,42 @@ class Flow(unittest.TestCase):
         self.assertEqual(answers[5].status, 429)
         self.assertGreaterEqual(int(answers[5].headers["Retry-After"]), 1)
         self.assertIn(unknown.status, (401, 429))
+
+    def test_log_in_lock_of_an_address(self):
+        with Service(BUILD) as service:  # its own: the address has to wait afterwards
+            thief = service.client()
+            thief.sign_up("thief")
+            token = thief.form("/logout", {}) and thief.csrf("/login/")
+
+            def log_in(name, password):
+                return thief.ask("POST", "/login/", f"csrf={token}&name={name}&password={password}",
+                                 {"Content-Type": "application/x-www-form-urlencoded"})
+            for i in range(30):
+                if i == 20:  # one's own account does not buy new tries
+                    self.assertEqual(log_in("thief", "correct+battery+42").status, 303)
+                    thief.cookies.pop("dermis_session")
+                self.assertEqual(log_in(f"other-{i}", "wrong+password+1").status, 401)
+            self.assertEqual(log_in("other", "wrong+password+1").status, 429)
+
+    def test_new_password(self):
+        anna, elsewhere, program = self.account("newpass"), self.service.client(), self.service.client()
+        elsewhere.log_in("newpass")
+
+        def new_token():
+            page = anna.form("/profile/tokens", {"label": "x"}, "/profile/").text
+            return re.search(r'readonly value="([A-Za-z0-9_-]{43})"', page).group(1)
+        program.token = new_token()
+        self.assertEqual(program.get("/api/v1/results").status, 200)
+        answer = anna.form("/profile/password", {"password": "correct battery 42", "new": "another long one 7",
+                                                 "new_again": "another long one 7"}, "/profile/")
+        self.assertEqual(answer.status, 303)
+        self.assertEqual(program.get("/api/v1/results").status, 401)
+        self.assertEqual(elsewhere.get("/profile/").status, 303)
+        self.assertEqual(anna.get("/profile/").status, 200)
+        program.token = new_token()
+        self.assertEqual(self.service.user("passwd", "newpass", password="a third long one 9\n").returncode, 0)
+        self.assertEqual(program.get("/api/v1/results").status, 401)
+        self.assertEqual(anna.get("/profile/").status, 303)
 
     def test_api(self):
         client = self.service.client()
@@ -203,7 +289,6 @@ class Flow(unittest.TestCase):
         page = owner.form("/profile/tokens", {"label": "a <script>"}, "/profile/")
         self.assertEqual(page.status, 200)
         self.assertIn("a &lt;script&gt;", page.text)
-        import re
         program.token = re.search(r">([A-Za-z0-9_-]{43})<|value=\"([A-Za-z0-9_-]{43})\" readonly|readonly value=\"([A-Za-z0-9_-]{43})\"",
                                   page.text)
         program.token = next(g for g in program.token.groups() if g)

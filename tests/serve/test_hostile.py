@@ -269,8 +269,16 @@ class Trouble(unittest.TestCase):
             before = files_of(service)
             self.assertEqual(service.client().upload(PHOTO).status, 503)
             self.assertEqual(service.client().ask("POST", "/api/v1/predict", PHOTO, RAW).status, 200)
+            answer = client.form("/logout", {})  # nobody is told of an end that did not come
+            self.assertEqual((answer.status, "dermis_session" in client.cookies), (503, True))
             db.execute("ROLLBACK")
+            self.assertEqual(client.get("/profile/").status, 200)
+            db.execute("ALTER TABLE users RENAME TO away")  # as a database that cannot be read
+            guest = service.client()
+            self.assertEqual({guest.log_in("anna").status for _ in range(6)}, {503})
+            db.execute("ALTER TABLE away RENAME TO users")
             db.close()
+            self.assertEqual(guest.log_in("anna").status, 303)  # and those were no tries
             self.assertEqual(files_of(service), before)
             self.assertEqual(client.upload(PHOTO, [("keep", "1")]).status, 303)
 

@@ -229,6 +229,7 @@ dermis_status base_out_open(const char *path, base_out *out, dermis_error *err)
         goto fail;
     }
     snprintf(o.temporary, n + 24, "%s.%d.XXXXXX", place, (int)getpid());
+    remember(o.temporary); /* before the file stands: a signal in between would leave it */
     fd = mkstemp(o.temporary);
     if (fd < 0) {
         status = fail_errno(err, path, "create");
@@ -242,12 +243,12 @@ dermis_status base_out_open(const char *path, base_out *out, dermis_error *err)
         close(fd);
         goto fail;
     }
-    remember(o.temporary);
     *out = o;
     free(real);
     return DERMIS_OK;
 fail:
     free(real);
+    forget(o.temporary);
     base_free(o.path);
     base_free(o.temporary);
     return status;

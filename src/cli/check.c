@@ -74,16 +74,16 @@ static dermis_status try_memory(const dermis_model *model, const dermis_session 
     printf("memory     at most %.1f MB resident: program %.1f, model %.1f, session %.1f, photograph %.1f\n",
            mb(bound), mb(m.program_bytes), mb(m.model_bytes), mb(m.session_bytes), mb(photo));
     if (limit)
-        printf("limit      %.1f MB (%s)\n", mb(limit), whose);
+        printf("limit      %.4g MiB, %.1f MB (%s)\n", (double)limit / 1048576, mb(limit), whose);
     else
         printf("limit      none by --memory or control group\n");
     if (limited)
         printf("addresses  %.1f MB allowed (RLIMIT_AS)\n", mb((size_t)space.rlim_cur));
     if (limit && bound > limit)
         return base_fail(err, DERMIS_E_BUDGET,
-                         "a prediction can take %.1f MB, %s allows %.1f MB; allow more, or convert the "
-                         "model with --type f16",
-                         mb(bound), whose, mb(limit));
+                         "a prediction can take %.1f MB, %s allows %.4g MiB (%.1f MB); allow more, or "
+                         "convert the model with --type f16",
+                         mb(bound), whose, (double)limit / 1048576, mb(limit));
     if (limited && bound > space.rlim_cur)
         return base_fail(err, DERMIS_E_BUDGET,
                          "a prediction can take %.1f MB, RLIMIT_AS allows %.1f MB of addresses; see "

@@ -121,14 +121,14 @@ dermis_status cli_session_open(dermis_model *model, const dermis_options *given,
     if (budget) {
         if (budget <= before.fixed_bytes)
             return base_fail(err, DERMIS_E_BUDGET,
-                             "program and model take %.1f MB, more than the budget of %.1f MB; allow "
+                             "program and model take %.1f MB, more than the budget of %.4g MiB (%.1f MB); allow "
                              "more with --memory, or convert the model with --type f16",
-                             (double)before.fixed_bytes / 1e6, (double)budget / 1e6);
+                             (double)before.fixed_bytes / 1e6, (double)budget / 1048576, (double)budget / 1e6);
         options.memory_bytes = budget - before.fixed_bytes;
     }
     dermis_status status = dermis_session_open(model, &options, out, err);
     if (status == DERMIS_E_BUDGET)
-        base_fail_prefix(err, "program and model take %.1f MB of the budget of %.1f MB",
-                         (double)before.fixed_bytes / 1e6, (double)budget / 1e6);
+        base_fail_prefix(err, "program and model take %.1f MB of the budget of %.4g MiB (%.1f MB)",
+                         (double)before.fixed_bytes / 1e6, (double)budget / 1048576, (double)budget / 1e6);
     return status;
 }

@@ -399,8 +399,8 @@ static dermis_status open_all(predict *p, dermis_error *err)
     p->fixed_bytes = memory.fixed_bytes;
     if (p->memory_bytes && p->memory_bytes <= p->fixed_bytes)
         return base_fail(err, DERMIS_E_BUDGET,
-                         "program, model and session take %.1f MB, all of the budget of %.1f MB",
-                         (double)p->fixed_bytes / 1e6, (double)p->memory_bytes / 1e6);
+                         "program, model and session take %.1f MB, all of the budget of %.4g MiB (%.1f MB)",
+                         (double)p->fixed_bytes / 1e6, (double)p->memory_bytes / 1048576, (double)p->memory_bytes / 1e6);
     return DERMIS_OK;
 }
 

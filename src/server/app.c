@@ -141,10 +141,10 @@ static dermis_status plan_memory(server *app, size_t limit, server_program_bytes
     }
     if (budget && fixed(&p) + PHOTOS_LEAST > budget)
         return base_fail(err, DERMIS_E_BUDGET,
-                         "the memory budget is %.1f MB; it takes %.1f: program %.1f, model %.1f, one session %.1f, "
+                         "the memory budget is %.4g MiB (%.1f MB); it takes %.1f: program %.1f, model %.1f, one session %.1f, "
                          "connections %.1f, database %.1f, log-in %.1f, pages %.1f, photographs at least %.1f; "
                          "convert the model with --type f16, or allow more",
-                         (double)budget / 1e6, (double)(fixed(&p) + PHOTOS_LEAST) / 1e6, (double)p.program / 1e6,
+                         (double)budget / 1048576, (double)budget / 1e6, (double)(fixed(&p) + PHOTOS_LEAST) / 1e6, (double)p.program / 1e6,
                          (double)p.model / 1e6, (double)p.sessions / 1e6, (double)p.connections / 1e6,
                          (double)p.database / 1e6, (double)p.password / 1e6, (double)p.pages / 1e6,
                          (double)PHOTOS_LEAST / 1e6);

@@ -122,10 +122,10 @@ static bool is_address(const char *text)
 static bool check_list(const char *text, bool entry(const char *text))
 {
     char one[256];
-    for (const char *c = text; *text;) {
+    for (const char *c = *text ? text : NULL, *next; c; c = next) {
         c += strspn(c, " ");
         size_t n = strcspn(c, ",");
-        const char *next = c[n] ? c + n + 1 : NULL;
+        next = c[n] ? c + n + 1 : NULL;
         while (n && c[n - 1] == ' ')
             n--;
         if (n == 0 || n >= sizeof one)
@@ -134,9 +134,6 @@ static bool check_list(const char *text, bool entry(const char *text))
         one[n] = 0;
         if (strcmp(one, "*") != 0 && !entry(one))
             return false;
-        if (!next)
-            break;
-        c = next;
     }
     return true;
 }

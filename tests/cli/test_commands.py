@@ -162,6 +162,8 @@ class Commands(Case):
 
     def test_memory(self):
         self.assertIn("budget", self.predict("--memory", "1K", PHOTO, code=12)[1])
+        self.assertIn("the budget of 2 MiB (2.1 MB)", self.predict("--memory", "2M", PHOTO, code=12)[1])
+        self.assertIn("limit      900 MiB, 943.7 MB (--memory)", self.call("check", "--memory", "900M", self.model)[0])
 
     def test_models(self):
         self.call("predict", "-m", self.path("none.gguf"), PHOTO, code=3)

@@ -127,6 +127,7 @@ class Settings(unittest.TestCase):
     def test_memory_budget(self):
         run = serve("--memory", "20M", "--data-dir", tempfile.mkdtemp())
         self.assertEqual(run.returncode, 12)
+        self.assertIn("the memory budget is 20 MiB (21.0 MB)", run.stderr)
         self.assertIn("program", run.stderr)
         # with the least that it takes a phone's photograph is stored, upright
         least = float(re.search(r"it takes ([\d.]+)", run.stderr).group(1)) * 1e6 + 100000

@@ -357,8 +357,8 @@ static void stop(server *app)
     limits_free(app->limits);
     for (int i = 0; i < 2; i++) {
         json_decref(app->texts[i]);
-        base_free(app->late[i][0].bytes);
-        base_free(app->late[i][1].bytes);
+        for (int form = 0; form < 3; form++)
+            base_free(app->late[i][form].bytes);
     }
     sodium_memzero(app->secret, sizeof app->secret);
 }

@@ -27,6 +27,7 @@
 #define CONNECTION_BYTES ((size_t)24 << 10) /* request line and headers */
 #define AROUND_BYTES     ((size_t)8 << 10)  /* libmicrohttpd's own of a connection, its request and call */
 #define TLS_BYTES        ((size_t)48 << 10) /* GnuTLS: 11 KiB of a quiet connection, a record each way, the handshake */
+#define BODY_FILES_BYTES ((size_t)256 << 20) /* at least, of bodies past their memory: a queue full of photographs, no full disk */
 #define DRAIN_MS         30000
 #define OTHER_FILES      128 /* beside connections: database, model, photographs being written, logs */
 
@@ -262,6 +263,7 @@ static dermis_status start_http(server *app, const memory_plan *plan, dermis_err
     options.body_bytes = s->upload_bytes * 4 / 3 + 65536 > ((size_t)16 << 20) ? s->upload_bytes * 4 / 3 + 65536
                                                                             : (size_t)16 << 20;
     options.bodies_bytes = plan->bodies;
+    options.files_bytes = 16 * plan->bodies > BODY_FILES_BYTES ? 16 * plan->bodies : BODY_FILES_BYTES;
     options.spill_folder = app->data_dir;
     options.context = app;
     options.accept = app_accept;

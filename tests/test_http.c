@@ -292,6 +292,29 @@ static void test_spill(void **state)
         assert_string_equal(a.text, text);
         leave(&c[i]);
     }
+    /* what all files may take is bounded, too: who comes past it is refused and drained, the others go on */
+    end(&f);
+    o.bodies_bytes = 10;
+    o.files_bytes = SIZE + SIZE / 2;
+    o.spill_folder = "/tmp";
+    start(&f, &o);
+    for (int i = 0; i < 2; i++) {
+        join(&c[i], &f);
+        say(&c[i], head);
+        say_bytes(&c[i], body, i == 0 ? SIZE - 1 : SIZE);
+        WAIT_UNTIL(i == 1 || counts_of(&f).body_file_bytes == SIZE - 1);
+        assert_true(counts_of(&f).body_file_bytes <= o.files_bytes);
+    }
+    hear(&c[1], &a);
+    assert_int_equal(a.status, 503);
+    assert_int_equal(counts_of(&f).body_file_bytes, SIZE - 1);
+    say_bytes(&c[0], body + SIZE - 1, 1);
+    hear(&c[0], &a);
+    assert_string_equal(a.text, text);
+    leave(&c[0]);
+    leave(&c[1]);
+    o.files_bytes = 0;
+    o.spill_folder = folder;
     /* no memory left and no folder any more: refused, not lost */
     o.bodies_bytes = 10;
     end(&f);

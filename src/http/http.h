@@ -26,6 +26,7 @@ typedef struct http_options {
     unsigned idle_s, header_s, request_s, crowded_s;
     size_t body_bytes;       /* largest body; past it `accept`'s refusal is 413 by itself */
     size_t bodies_bytes;     /* memory of all bodies at once; past it they go to unnamed files */
+    size_t files_bytes;      /* of these files at once; past it a body is refused with 503; 0: 16 * bodies_bytes */
     const char *spill_folder; /* where these files are made (O_TMPFILE); must be writable */
     size_t drain_bytes;      /* what is read and thrown away of a refused body, so that the answer
                                 arrives; a longer one is answered at once and the connection closed */
@@ -41,7 +42,7 @@ typedef struct http_options {
 } http_options;
 
 /* Fills what is not a matter of policy: 512 connections, 24 KiB each, 60 s idle, 30 s headers, 300 s
- * request, 5 s crowded, 5 MiB body, 32 MiB bodies, 24 MiB drained. */
+ * request, 5 s crowded, 5 MiB body, 32 MiB bodies, 16 times that in files, 24 MiB drained. */
 void http_options_default(http_options *out);
 
 /* Listens and serves from here on. DERMIS_E_USAGE: address, certificate or key that cannot be used;

@@ -120,22 +120,26 @@ void http_request_begin(http_request *r, struct MHD_Connection *connection, cons
 
 /* ---- body ---- */
 
-/* Takes `bytes` of the budget for bodies in memory. */
-static bool reserve(http_server *s, size_t bytes)
+/* Takes `bytes` of what bodies may have at once, in memory or in files. */
+static bool reserve(atomic_size_t *all, size_t limit, size_t bytes)
 {
-    size_t used = atomic_load(&s->body_memory);
+    size_t used = atomic_load(all);
     do {
-        if (bytes > s->options.bodies_bytes || used > s->options.bodies_bytes - bytes)
+        if (bytes > limit || used > limit - bytes)
             return false;
-    } while (!atomic_compare_exchange_weak(&s->body_memory, &used, used + bytes));
+    } while (!atomic_compare_exchange_weak(all, &used, used + bytes));
     return true;
 }
 
 static bool write_file(http_request *r, const void *bytes, size_t size)
 {
-    if (!base_write_all(r->body_fd, bytes, size))
+    http_server *s = r->server;
+    if (!reserve(&s->body_file, s->options.files_bytes, size))
         return false;
-    atomic_fetch_add(&r->server->body_file, size);
+    if (!base_write_all(r->body_fd, bytes, size)) {
+        atomic_fetch_sub(&s->body_file, size);
+        return false;
+    }
     r->body_size += size;
     return true;
 }
@@ -167,7 +171,7 @@ static bool grow(http_request *r, size_t size)
                                                                                 : FIRST_ROOM;
     while (room < needed)
         room *= 2;
-    if (!reserve(r->server, room - r->body_room))
+    if (!reserve(&r->server->body_memory, r->server->options.bodies_bytes, room - r->body_room))
         return false;
     uint8_t *grown = base_realloc(BASE_TAG_HTTP, r->body, room);
     if (!grown) {

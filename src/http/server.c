@@ -277,6 +277,8 @@ dermis_status http_server_start(const http_options *options, http_server **out, 
     s->options = *options;
     s->listening = -1;
     *out = s; /* requests may come before this function returns, and their handlers may ask for the counts */
+    if (!s->options.files_bytes)
+        s->options.files_bytes = 16 * s->options.bodies_bytes;
     s->tls = options->tls_certificate != NULL;
     snprintf(s->spill_folder, sizeof s->spill_folder, "%s", options->spill_folder);
     pthread_mutex_init(&s->mutex, NULL);

@@ -27,6 +27,7 @@
 #define CONNECTION_BYTES ((size_t)24 << 10) /* request line and headers */
 #define AROUND_BYTES     ((size_t)8 << 10)  /* libmicrohttpd's own of a connection, its request and call */
 #define TLS_BYTES        ((size_t)48 << 10) /* GnuTLS: 11 KiB of a quiet connection, a record each way, the handshake */
+#define BODY_FILES_BYTES ((size_t)256 << 20) /* at least, of bodies past their memory: a queue full of photographs, no full disk */
 #define DRAIN_MS         30000
 #define OTHER_FILES      128 /* beside connections: database, model, photographs being written, logs */
 
@@ -270,6 +271,7 @@ static dermis_status start_http(server *app, const memory_plan *plan, dermis_err
     options.body_bytes = s->upload_bytes * 4 / 3 + 65536 > ((size_t)16 << 20) ? s->upload_bytes * 4 / 3 + 65536
                                                                             : (size_t)16 << 20;
     options.bodies_bytes = plan->bodies;
+    options.files_bytes = 16 * plan->bodies > BODY_FILES_BYTES ? 16 * plan->bodies : BODY_FILES_BYTES;
     options.spill_folder = app->data_dir;
     options.context = app;
     options.accept = app_accept;
@@ -372,8 +374,8 @@ static void stop(server *app)
     limits_free(app->limits);
     for (int i = 0; i < 2; i++) {
         json_decref(app->texts[i]);
-        base_free(app->late[i][0].bytes);
-        base_free(app->late[i][1].bytes);
+        for (int form = 0; form < 3; form++)
+            base_free(app->late[i][form].bytes);
     }
     sodium_memzero(app->secret, sizeof app->secret);
 }

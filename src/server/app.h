@@ -273,7 +273,7 @@ struct server {
     struct {
         char *bytes;
         size_t size;
-    } late[2][2]; /* what a client is told whose body is late: en, vi; page, JSON (event thread) */
+    } late[2][3]; /* what a client is told whose body is late: en, vi; page, JSON, V2 (event thread) */
     char web_hash[17];
     size_t bound_bytes, fixed_bytes;
     double started_ms;

@@ -106,14 +106,15 @@ static void prepare_late(server_call *call)
     if (http_request_method(call->request) != HTTP_POST || http_request_content_length(call->request) == 0)
         return;
     auth_identify(&late);
-    int vi = strcmp(late.language, "vi") == 0, json = call_wants_json(&late);
-    if (!call->app->late[vi][json].bytes) {
+    int vi = strcmp(late.language, "vi") == 0;
+    int form = late.route && late.route->flags & ROUTE_V2 ? 2 : call_wants_json(&late);
+    if (!call->app->late[vi][form].bytes) {
         answer_error(&late, 408, "late", "the request did not arrive in time");
         answer_common_headers(&late);
-        call->app->late[vi][json].bytes = http_answer_bytes(&late.answer, &call->app->late[vi][json].size);
+        call->app->late[vi][form].bytes = http_answer_bytes(&late.answer, &call->app->late[vi][form].size);
     }
-    if (call->app->late[vi][json].bytes)
-        http_request_set_late(call->request, call->app->late[vi][json].bytes, call->app->late[vi][json].size);
+    if (call->app->late[vi][form].bytes)
+        http_request_set_late(call->request, call->app->late[vi][form].bytes, call->app->late[vi][form].size);
 }
 
 int app_accept(void *context, http_request *request)

@@ -134,11 +134,11 @@ class Bad(unittest.TestCase):
             self.assertEqual(self.service.client().get(path, headers={"Host": "evil.example"}).status, status, path)
             self.assertEqual(self.service.client().get(path).status, 200, path)
 
-    def late_body(self, headers):
+    def late_body(self, headers, path=b"/upload/"):
         """What a client is told that sends its body a byte at a time, and when."""
         began, got = time.monotonic(), b""
         with socket.create_connection(("127.0.0.1", self.service.port), timeout=0.2) as slow:
-            slow.sendall(b"POST /upload/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n" + headers +
+            slow.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n" + headers +
                          b"Content-Length: 100000\r\n\r\n")
             while time.monotonic() - began < 20:
                 try:
@@ -154,12 +154,16 @@ class Bad(unittest.TestCase):
         """Their time is over: told so in their language and form, then cut."""
         tries = {b"Accept-Language: vi\r\n": "Mất quá nhiều thời gian", b"": "This took too long",
                  b"Accept: application/json\r\n": '"code":"late"'}
-        with ThreadPoolExecutor(len(tries)) as pool:
+        with ThreadPoolExecutor(len(tries) + 2) as pool:
+            protocol = pool.submit(self.late_body, b"", b"/v2/models/any/infer")
+            api = pool.submit(self.late_body, b"", b"/api/v1/predict")
             for (got, took), expected in zip(pool.map(self.late_body, tries), tries.values()):
                 self.assertIn("HTTP/1.1 408 ", got[:20])
                 self.assertIn(expected, got)
                 self.assertIn("default-src 'none'", got)
                 self.assertTrue(4.5 < took < 10, took)
+            self.assertIn('{"error":"the request', protocol.result()[0])
+            self.assertIn('"code":"late"', api.result()[0])
         self.assertTrue(self.service.wait(lambda: re.search(
             r'dermis_requests_total{method="POST",route="/upload/",status="408"} 3\n', self.service.client().get("/metrics").text)))
         self.alive()

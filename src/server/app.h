@@ -206,7 +206,8 @@ enum {
     ROUTE_POSTED = 16,   /* a form with a token */
     ROUTE_PUBLIC = 32,   /* nobody is looked up: static files, health */
     ROUTE_RATE = 64,     /* counts for the rate limit */
-    ROUTE_V2 = 128       /* errors as the Open Inference Protocol has them */
+    ROUTE_V2 = 128,      /* errors as the Open Inference Protocol has them */
+    ROUTE_SESSION = 256  /* of the API, reads only: a session will do where no token is sent */
 };
 typedef enum server_body { BODY_NONE, BODY_FORM, BODY_PICTURE, BODY_TENSOR } server_body;
 
@@ -245,7 +246,7 @@ struct server_call {
     int64_t token;             /* id of the API token, by_token */
     uint8_t session[STORE_HASH_BYTES]; /* hash of the session's secret, signed_in */
     char secret[SECRET_CHARS + 1];     /* the session's, for the form token */
-    char guest[23];            /* "" where there is none */
+    char guest[SECRET_CHARS + 1]; /* "" where there is none */
     bool guest_new;            /* its cookie is to be set */
     uint8_t guest_hash[STORE_HASH_BYTES];
     char csrf[44];

@@ -14,7 +14,6 @@
 #define PASSWORD_LEAST  10
 #define PASSWORD_MOST   256
 #define GUEST_BYTES     16
-#define GUEST_AGE_S     86400
 
 void auth_random(char *out, size_t bytes)
 {
@@ -144,21 +143,56 @@ static bool identify_token(server_call *call)
     return call->signed_in;
 }
 
+/* A guest is GUEST_BYTES of chance and as many that only this server can have added to them: whoever makes
+ * cookies up has none, and no room of his own in the limits. */
+static void sign_guest(const server_call *call, uint8_t guest[2 * GUEST_BYTES])
+{
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, call->app->secret, sizeof call->app->secret, GUEST_BYTES);
+    crypto_generichash_update(&state, (const unsigned char *)"guest", 6);
+    crypto_generichash_update(&state, guest, GUEST_BYTES);
+    crypto_generichash_final(&state, guest + GUEST_BYTES, GUEST_BYTES);
+}
+
+static bool known_guest(const server_call *call, const char *cookie)
+{
+    uint8_t given[2 * GUEST_BYTES], right[2 * GUEST_BYTES];
+    size_t size;
+    if (sodium_base642bin(given, sizeof given, cookie, strlen(cookie), NULL, &size, NULL,
+                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 || size != sizeof given)
+        return false;
+    memcpy(right, given, GUEST_BYTES);
+    sign_guest(call, right);
+    return sodium_memcmp(given, right, sizeof given) == 0;
+}
+
+static void make_guest(server_call *call)
+{
+    uint8_t guest[2 * GUEST_BYTES];
+    randombytes_buf(guest, GUEST_BYTES);
+    sign_guest(call, guest);
+    sodium_bin2base64(call->guest, sizeof call->guest, guest, sizeof guest, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    auth_hash(call->guest, call->guest_hash);
+    call->guest_new = true;
+}
+
 bool auth_identify(server_call *call)
 {
     const unsigned flags = call->route ? call->route->flags : ROUTE_PUBLIC;
+    const bool by_token = flags & ROUTE_API &&
+                          !(flags & ROUTE_SESSION && !http_request_header(call->request, "Authorization"));
     char cookie[SECRET_CHARS + 1];
     bool fine = true;
-    if (!(flags & ROUTE_API) && http_request_cookie(call->request, "dermis_guest", cookie, sizeof cookie) &&
-        base64url(cookie, 22)) {
-        memcpy(call->guest, cookie, sizeof call->guest);
+    if (!by_token && http_request_cookie(call->request, "dermis_guest", cookie, sizeof cookie) &&
+        known_guest(call, cookie)) {
+        snprintf(call->guest, sizeof call->guest, "%s", cookie);
         auth_hash(call->guest, call->guest_hash);
     }
     if (call->unknown) {
         choose_language(call);
         return true;
     }
-    if (flags & ROUTE_API) {
+    if (by_token) {
         choose_language(call);
         fine = identify_token(call);
     } else if (!(flags & ROUTE_PUBLIC) &&
@@ -186,11 +220,8 @@ const char *auth_csrf(server_call *call)
 {
     if (*call->csrf)
         return call->csrf;
-    if (!call->signed_in && !*call->guest) {
-        auth_random(call->guest, GUEST_BYTES);
-        auth_hash(call->guest, call->guest_hash);
-        call->guest_new = true;
-    }
+    if (!call->signed_in && !*call->guest)
+        make_guest(call);
     uint8_t mac[32];
     crypto_generichash_state state;
     crypto_generichash_init(&state, call->app->secret, sizeof call->app->secret, sizeof mac);

@@ -49,7 +49,7 @@ const server_route server_routes[] = {
     {HTTP_GET, "/health/live", health_live, LANE_EVENT, BODY_NONE, ROUTE_PUBLIC | ROUTE_ANY_HOST},
     {HTTP_GET, "/health/ready", health_ready, LANE_EVENT, BODY_NONE, ROUTE_PUBLIC | ROUTE_ANY_HOST},
     {HTTP_GET, "/memory/", memory_old, LANE_EVENT, BODY_NONE, ROUTE_PUBLIC},
-    {HTTP_GET, "/metrics", metrics_text, LANE_PAGE, BODY_NONE, ROUTE_API},
+    {HTTP_GET, "/metrics", metrics_text, LANE_PAGE, BODY_NONE, ROUTE_API | ROUTE_SESSION},
     /* the API */
     {HTTP_POST, "/api/v1/predict", api_predict, LANE_PICTURE, BODY_PICTURE, ROUTE_API | ROUTE_RATE},
     {HTTP_GET, "/api/v1/model", api_model, LANE_PAGE, BODY_NONE, ROUTE_API},

@@ -27,7 +27,7 @@ const server_setting server_setting_table[] = {
     {"upload-limit", NULL, SERVER_SIZE, AT(upload_bytes), "5M", 65536, 96.0 * 1048576, NULL, "SIZE", "largest photograph"},
     {"request-limit", NULL, SERVER_SECONDS, AT(request_limit_s), "300", 5, 3600, NULL, "TIME", "longest request, from its headers to its answer's last byte"},
     {"connections", NULL, SERVER_NUMBER, AT(connections), "512", 4, 16384, NULL, "N", "connections at once"},
-    {"rate-limit", NULL, SERVER_NUMBER, AT(rate_limit), "60", 0, 1000000, NULL, "N", "photographs a minute for one account, token or guest; 0: no limit"},
+    {"rate-limit", NULL, SERVER_NUMBER, AT(rate_limit), "60", 0, 1000000, NULL, "N", "photographs a minute for one account, token or guest with a cookie; 0: no limit"},
     {"retention", NULL, SERVER_SECONDS, AT(retention_s), "30m", 60, 2592000, NULL, "TIME", "how long results stay that nobody keeps"},
     {"session", NULL, SERVER_SECONDS, AT(session_s), "14d", 300, 31536000, NULL, "TIME", "how long a log-in lasts"},
     {"language", NULL, SERVER_CHOICE, AT(language), "auto", 0, 0, "auto|en|vi", "LANG", "language of the pages; auto: the browser's"},

@@ -382,6 +382,10 @@ class Flow(unittest.TestCase):
         self.assertEqual(boss.get("/status/").status, 200)
         data = boss.get("/status/data").json()
         self.assertGreater(data["bound_bytes"], data["rss_bytes"])
+        elsewhere = {"X-Forwarded-For": "127.0.0.1"}
+        self.assertEqual(boss.get("/metrics", headers=elsewhere).status, 200)
+        self.assertEqual(boss.get("/metrics", headers={**elsewhere, "Authorization": "Bearer x"}).status, 401)
+        self.assertEqual(self.account("nobodys-boss").get("/metrics", headers=elsewhere).status, 403)
         self.assertEqual(self.service.user("passwd", "boss", password="another long one 7\n").returncode, 0)
         self.assertEqual(boss.get("/status/").status, 404)  # its sessions ended
         refused = self.service.user("delete", "boss")

@@ -168,6 +168,18 @@ class Bad(unittest.TestCase):
             r'dermis_requests_total{method="POST",route="/upload/",status="408"} 3\n', self.service.client().get("/metrics").text)))
         self.alive()
 
+    def test_made_up_guest(self):
+        guest = self.service.client()
+        guest.get("/")
+        good = guest.cookies["dermis_guest"]
+        self.assertIsNone(guest.get("/").headers["Set-Cookie"])
+        swapped = ("B" if good[0] == "A" else "A") + good[1:]
+        for bad in ("A" * 22, "A" * len(good), swapped, good[:-4], good + "AAAA", ""):
+            guest.cookies["dermis_guest"] = bad
+            guest.get("/")  # has no cookie, then: it gets one
+            self.assertNotEqual(guest.cookies["dermis_guest"], bad)
+            self.assertEqual(len(guest.cookies["dermis_guest"]), len(good))
+
     def test_hostile_text_everywhere(self):
         text = "';DROP TABLE users;--<script>alert(1)</script>\"&{{csrf}}{csrf}"
         client = self.service.client()

@@ -394,7 +394,7 @@ class Flow(unittest.TestCase):
         self.assertIn("boss", self.service.user("list").stdout)
         gone = self.service.user("delete", "boss", "--yes")
         self.assertEqual((gone.returncode, gone.stdout), (0, f"deleted boss with 0 results from {self.service.data}\n"))
-        self.assertNotIn("boss", self.service.user("list").stdout)
+        self.assertNotIn("  boss\n", self.service.user("list").stdout)
 
     def test_health(self):
         client = self.service.client()

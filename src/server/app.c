@@ -20,6 +20,7 @@
 #define PAGE_THREADS     2
 #define PAGE_QUEUE       256
 #define PASSWORD_QUEUE   32
+#define EXPORT_QUEUE     8
 #define PASSWORD_BYTES   ((size_t)13 << 20)  /* argon2id's 12 MiB and what is around them */
 #define PHOTOS_UNBOUND   ((size_t)256 << 20) /* for photographs where no budget is set */
 #define PHOTOS_LEAST     ((size_t)18 << 20)  /* one 12-megapixel photograph, turned and stored, beside the bodies */
@@ -334,6 +335,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
     unsigned queue = s->queue ? s->queue : 8 * s->workers;
     if ((status = lane_start(&app->lanes[LANE_PAGE], app, LANE_PAGE, PAGE_THREADS, PAGE_QUEUE, err)) ||
         (status = lane_start(&app->lanes[LANE_PASSWORD], app, LANE_PASSWORD, 1, PASSWORD_QUEUE, err)) ||
+        (status = lane_start(&app->lanes[LANE_EXPORT], app, LANE_EXPORT, 1, EXPORT_QUEUE, err)) ||
         (status = lane_start(&app->lanes[LANE_PICTURE], app, LANE_PICTURE, s->workers, queue, err)))
         return status;
     if (s->preload) {

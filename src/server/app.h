@@ -31,6 +31,7 @@ typedef enum server_lane_id {
     LANE_EVENT,    /* no queue: answered in the event thread, must not block */
     LANE_PAGE,     /* pages and the database */
     LANE_PASSWORD, /* one at a time: argon2id takes 12 MiB and 50 ms */
+    LANE_EXPORT,   /* one at a time: an account's whole history, minutes on a slow disk */
     LANE_PICTURE,  /* one session of the model each */
     LANE_COUNT
 } server_lane_id;

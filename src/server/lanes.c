@@ -52,7 +52,7 @@ static void *work(void *argument)
 dermis_status lane_start(server_lane *lane, server *app, server_lane_id id, unsigned threads, unsigned limit,
                          dermis_error *err)
 {
-    static const char *const names[LANE_COUNT] = {"event", "page", "password", "picture"};
+    static const char *const names[LANE_COUNT] = {"event", "page", "password", "export", "picture"};
     lane->app = app;
     lane->id = id;
     lane->limit = limit;

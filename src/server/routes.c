@@ -35,7 +35,7 @@ const server_route server_routes[] = {
     {HTTP_GET, "/profile/compare/", profile_compare, LANE_PAGE, BODY_NONE, ROUTE_USER},
     {HTTP_POST, "/profile/delete", profile_delete, LANE_PAGE, BODY_FORM, ROUTE_POSTED | ROUTE_USER},
     {HTTP_POST, "/profile/delete-all", profile_delete_all, LANE_PASSWORD, BODY_FORM, ROUTE_POSTED | ROUTE_USER},
-    {HTTP_POST, "/profile/export", profile_export, LANE_PAGE, BODY_FORM, ROUTE_POSTED | ROUTE_USER},
+    {HTTP_POST, "/profile/export", profile_export, LANE_EXPORT, BODY_FORM, ROUTE_POSTED | ROUTE_USER},
     {HTTP_POST, "/profile/password", profile_password, LANE_PASSWORD, BODY_FORM, ROUTE_POSTED | ROUTE_USER},
     {HTTP_POST, "/profile/delete-account", profile_delete_account, LANE_PASSWORD, BODY_FORM,
      ROUTE_POSTED | ROUTE_USER},

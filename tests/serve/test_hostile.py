@@ -248,6 +248,30 @@ class Trouble(unittest.TestCase):
             self.assertTrue(base64.b64decode(answer["cam"]["overlay_png"]).endswith(b"IEND\xaeB`\x82"))
             self.assertTrue(service.wait(lambda: answers() == []))
 
+    def test_exports_hold_up_no_page(self):
+        with Service(BUILD) as service:
+            client = service.client()
+            client.sign_up("anna")
+            url = client.upload(PHOTO, [("keep", "1")]).headers["Location"]
+            photo = next(p for p in (service.data / "photos").rglob("*.jpg") if ".thumb" not in p.name)
+            photo.unlink()
+            os.mkfifo(photo)
+            writer = os.open(photo, os.O_RDWR)  # as long as it is open, reading waits
+            with ThreadPoolExecutor(4) as pool:
+                exports = [pool.submit(client.form, "/profile/export", {}, "/profile/") for _ in range(4)]
+                try:
+                    self.assertTrue(service.wait(lambda: any("/profile/" in line for line in service.lines)))
+                    time.sleep(0.3)
+                    for page in ("/", "/profile/", url):
+                        self.assertEqual(client.get(page, timeout=5).status, 200)
+                    self.assertFalse(any(e.done() for e in exports))
+                finally:
+                    photo.unlink()
+                    os.close(writer)
+                for export in exports:
+                    self.assertEqual(export.result().status, 200)
+                    self.assertEqual(export.result().body[:2], b"PK")
+
     def test_forged_proxy_headers(self):
         """Of several lines only the last is the proxy's own; the others came from its client."""
         with Service(BUILD, "--trusted-proxies", "127.0.0.1", "--log-addresses") as service:

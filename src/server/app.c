@@ -26,7 +26,7 @@
 #define PHOTOS_LEAST     ((size_t)18 << 20)  /* one 12-megapixel photograph, turned and stored, beside the bodies */
 #define PAGES_BYTES      ((size_t)3 << 20)   /* pages being made, their contexts, answers being sent */
 #define CONNECTION_BYTES ((size_t)24 << 10) /* request line and headers */
-#define AROUND_BYTES     ((size_t)8 << 10)  /* libmicrohttpd's own of a connection, its request and call */
+#define AROUND_BYTES     ((size_t)16 << 10) /* its address (8 KiB at most), libmicrohttpd's own, its request and call */
 #define TLS_BYTES        ((size_t)48 << 10) /* GnuTLS: 11 KiB of a quiet connection, a record each way, the handshake */
 #define BODY_FILES_BYTES ((size_t)256 << 20) /* at least, of bodies past their memory: a queue full of photographs, no full disk */
 #define DRAIN_MS         30000

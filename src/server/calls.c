@@ -147,11 +147,13 @@ static void answer_refusal(server_call *call, int status)
         return;
     const char *code = call->refusal_code ? call->refusal_code
                        : status == 413    ? "too_large"
+                       : status == 414    ? "address_too_long"
                        : status == 503    ? "busy"
                                           : "bad_request";
     if (strcmp(code, "too_large") == 0 && call->route && call->route->body != BODY_PICTURE)
         code = "body";
     const char *detail = strcmp(code, "host") == 0 ? "this name is not among the allowed hosts (setting allowed-hosts)"
+                         : status == 414           ? "the address is too long"
                                                    : NULL;
     answer_error(call, status, code, detail);
     if (status == 405) {

@@ -216,16 +216,11 @@ static void *janitor(void *argument)
     double sampled = -SAMPLE_MS, swept = base_now_ms();
     pthread_mutex_lock(&app->janitor_mutex);
     while (!app->janitor_stop) {
-        struct timespec until;
         pthread_mutex_unlock(&app->janitor_mutex);
         tick(app, base_now_ms(), &sampled, &swept);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += TICK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
         pthread_mutex_lock(&app->janitor_mutex);
         if (!app->janitor_stop)
-            pthread_cond_timedwait(&app->janitor_wake, &app->janitor_mutex, &until);
+            base_cond_wait_until(&app->janitor_wake, &app->janitor_mutex, base_now_ms() + TICK_MS);
     }
     pthread_mutex_unlock(&app->janitor_mutex);
     return NULL;
@@ -332,7 +327,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
     if ((status = start_http(app, plan, err)))
         return status;
     pthread_mutex_init(&app->janitor_mutex, NULL);
-    pthread_cond_init(&app->janitor_wake, NULL);
+    base_cond_init(&app->janitor_wake);
     if (pthread_create(&app->janitor, NULL, janitor, app) != 0)
         return base_fail(err, DERMIS_E_MEMORY, "cannot start the janitor's thread");
     pthread_setname_np(app->janitor, "janitor");

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -619,9 +620,42 @@ static int set_up(void **state)
     return mkdtemp(folder) ? 0 : -1;
 }
 
+/* ---- waits ---- */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond;
+
+static void *signal_it(void *nothing)
+{
+    pthread_mutex_lock(&mutex); /* free once the other waits */
+    pthread_cond_signal(&cond);
+    pthread_mutex_unlock(&mutex);
+    return nothing;
+}
+
+/* By the monotonic clock, whose times are in the distant past for the other one: a wait by that would not wait. */
+static void test_wait(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    base_cond_init(&cond);
+    pthread_mutex_lock(&mutex);
+    double began = base_now_ms();
+    while (base_cond_wait_until(&cond, &mutex, began + 50))
+        ;
+    assert_true(base_now_ms() - began >= 49.9);
+    assert_false(base_cond_wait_until(&cond, &mutex, began));
+    assert_int_equal(pthread_create(&thread, NULL, signal_it, NULL), 0);
+    assert_true(base_cond_wait_until(&cond, &mutex, base_now_ms() + 20000));
+    pthread_mutex_unlock(&mutex);
+    pthread_join(thread, NULL);
+    pthread_cond_destroy(&cond);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wait),
         cmocka_unit_test(test_reader),    cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_memory),    cmocka_unit_test(test_errors),
         cmocka_unit_test(test_utf8),      cmocka_unit_test(test_half),

@@ -563,8 +563,13 @@ static void test_malformed(void **state)
         WAIT_UNTIL(counts_of(&f).connections == 0);
         assert_true(f.handled <= 1);
     }
-    /* headers past a connection's memory */
+    /* a target past 8 KiB; a query counts */
     static char flood[100000];
+    for (int i = 0; i < 4; i++) {
+        snprintf(flood, sizeof flood, "GET /%s%0*d HTTP/1.1\r\nHost: h\r\n\r\n", i & 1 ? "?q=" : "", (i & 2 ? 20000 : 8188), 1);
+        expect(&f, flood, i & 2 ? 414 : 200, i & 2 ? "refused 414" : NULL);
+    }
+    /* headers past a connection's memory */
     memset(flood, 'y', sizeof flood - 1);
     join(&c, &f);
     say(&c, "GET / HTTP/1.1\r\nHost: h\r\nX: ");

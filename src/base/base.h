@@ -7,6 +7,7 @@
 #ifndef BASE_BASE_H
 #define BASE_BASE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -180,6 +181,10 @@ void base_log(base_log_level level, const char *format, ...) __attribute__((form
 /* ---- time ---- */
 
 double base_now_ms(void); /* monotonic */
+/* A condition whose waits are measured by that clock: one set back or forward stops or hastens none. */
+void base_cond_init(pthread_cond_t *cond);
+/* With the mutex held: waits for a signal until base_now_ms() is `until_ms`. False: it is. */
+bool base_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, double until_ms);
 
 /* ---- thread pool: a fork-join pool of fixed size; the caller works too ---- */
 

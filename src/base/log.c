@@ -2,6 +2,7 @@
  * and the monotonic clock. */
 #include "base/base.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -38,4 +39,21 @@ double base_now_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+void base_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+bool base_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, double until_ms)
+{
+    double seconds = until_ms / 1e3;
+    struct timespec until = {.tv_sec = (time_t)seconds};
+    until.tv_nsec = (long)((seconds - (double)until.tv_sec) * 1e9);
+    return pthread_cond_timedwait(cond, mutex, &until) != ETIMEDOUT;
 }

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "http/http_private.h"
 
@@ -188,13 +187,8 @@ static void *watch(void *argument)
     http_server *s = argument;
     pthread_mutex_lock(&s->mutex);
     while (!s->watcher_stop) {
-        struct timespec until;
         look(s, base_now_ms());
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += WATCH_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&s->watcher_wake, &s->mutex, &until);
+        base_cond_wait_until(&s->watcher_wake, &s->mutex, base_now_ms() + WATCH_MS);
     }
     pthread_mutex_unlock(&s->mutex);
     return NULL;

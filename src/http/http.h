@@ -71,7 +71,7 @@ typedef enum http_method { HTTP_GET, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTI
 http_method http_request_method(const http_request *request); /* HEAD is HTTP_GET */
 const char *http_request_method_name(const http_request *request);
 /* Percent-decoded; one with a NUL, not UTF-8, or with "." or ".." as a segment never gets here: it is
- * answered 400 by `handle` being called with http_request_refused() == 400. */
+ * answered 400 by `handle` being called with http_request_refused() == 400; a target over 8 KiB is answered 414. */
 const char *http_request_path(const http_request *request);
 /* First value of a parameter of the query, percent-decoded; NULL: not given. */
 const char *http_request_query(const http_request *request, const char *name);
@@ -85,7 +85,8 @@ bool http_request_cookie(const http_request *request, const char *name, char *ou
 const char *http_request_address(const http_request *request); /* the client's, numeric */
 bool http_request_secure(const http_request *request);         /* came over TLS */
 uint64_t http_request_content_length(const http_request *request); /* UINT64_MAX: chunked, unknown */
-/* 0, or the status with which it was refused: by `accept`, 413 body too long, 400 malformed. */
+/* 0, or the status with which it was refused: by `accept`, 413 body too long, 414 target too long,
+ * 400 malformed. */
 int http_request_refused(const http_request *request);
 /* Body; memory or a mapped unnamed file. Until done. */
 const void *http_request_body(http_request *request, size_t *size);
@@ -161,7 +162,7 @@ const http_field *http_form_field(const http_form *form, const char *name); /* f
 bool http_form_text(const http_form *form, const char *name, char *out, size_t size);
 
 /* Percent-decoding of one component; '+' is a space when `plus`. Returns the length, or -1 for a
- * malformed escape. `out` needs strlen(text) + 1; a decoded NUL is malformed. */
+ * malformed escape. `out` needs strlen(text) + 1 and may be `text`; a decoded NUL is malformed. */
 ptrdiff_t http_url_decode(const char *text, size_t size, bool plus, char *out);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "http/http.h"
 
+#define HTTP_URI_BYTES   ((size_t)8 << 10) /* a longer one is refused (414): no address of ours comes near */
 #define HTTP_STACK_BYTES ((size_t)512 << 10)
 
 /* What a connection is about. */
@@ -60,8 +61,8 @@ struct http_request {
     http_server *server;
     struct MHD_Connection *connection;
     http_connection *record;
-    char *uri; /* as it was sent; path ends at '?' */
-    char *path;
+    char *uri; /* the path: as it was sent, from http_request_begin on decoded in place; `query` points behind it */
+    bool uri_long;
     char *query; /* raw, after '?'; or NULL */
     char **query_values; /* decoded ones that were asked for */
     unsigned query_count;

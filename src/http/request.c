@@ -22,12 +22,13 @@ http_request *http_request_new(http_server *server, const char *uri)
     r->server = server;
     r->body_fd = -1;
     http_answer_init(&r->answer, 0, NULL);
-    r->uri = base_strdup(BASE_TAG_HTTP, uri);
-    r->path = base_calloc(BASE_TAG_HTTP, n + 2, 1);
-    if (!r->uri || !r->path) {
+    r->uri_long = n > HTTP_URI_BYTES; /* nothing of it is kept */
+    r->uri = base_calloc(BASE_TAG_HTTP, r->uri_long ? 2 : n + 2, 1); /* at least "/" */
+    if (!r->uri) {
         http_request_free(r);
         return NULL;
     }
+    strcpy(r->uri, r->uri_long ? "/" : uri);
     char *mark = strchr(r->uri, '?');
     if (mark) {
         *mark = 0;
@@ -46,7 +47,6 @@ void http_request_free(http_request *r)
         base_free(r->query_values[i]);
     base_free(r->query_values);
     base_free(r->uri);
-    base_free(r->path);
     base_free(r);
 }
 
@@ -108,14 +108,16 @@ void http_request_begin(http_request *r, struct MHD_Connection *connection, cons
     const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
     MHD_get_connection_values(connection, MHD_HEADER_KIND, count, &seen);
     r->content_length = seen.encoding ? UINT64_MAX : length ? strtoull(length, NULL, 10) : 0;
-    bool bad_path = *r->uri != '/' || http_url_decode(r->uri, strlen(r->uri), false, r->path) < 0 ||
-                     !base_utf8(r->path) || dotted(r->path);
+    bool bad_path = *r->uri != '/' || http_url_decode(r->uri, strlen(r->uri), false, r->uri) < 0 ||
+                     !base_utf8(r->uri) || dotted(r->uri);
     if (bad_path)
-        strcpy(r->path, "/");
+        strcpy(r->uri, "/");
     r->malformed = seen.host > 1 || seen.length > 1 || seen.type > 1 || seen.authorization > 1 || seen.encoding > 1 ||
                    (seen.encoding && seen.length);
     if (bad_path || r->malformed)
         r->refused = 400;
+    else if (r->uri_long)
+        r->refused = 414;
 }
 
 /* ---- body ---- */
@@ -240,7 +242,7 @@ const char *http_request_method_name(const http_request *r)
 
 const char *http_request_path(const http_request *r)
 {
-    return r->path;
+    return r->uri;
 }
 
 /* Decoded values are kept with the request: callers hold pointers to them. */

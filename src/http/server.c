@@ -283,7 +283,7 @@ dermis_status http_server_start(const http_options *options, http_server **out, 
     snprintf(s->spill_folder, sizeof s->spill_folder, "%s", options->spill_folder);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_mutex_init(&s->reply_mutex, NULL);
-    pthread_cond_init(&s->watcher_wake, NULL);
+    base_cond_init(&s->watcher_wake);
     dermis_status status = start_daemon(s, options, err);
     if (status == DERMIS_OK)
         status = http_watcher_start(s, err);

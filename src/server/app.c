@@ -26,7 +26,7 @@
 #define PHOTOS_LEAST     ((size_t)18 << 20)  /* one 12-megapixel photograph, turned and stored, beside the bodies */
 #define PAGES_BYTES      ((size_t)3 << 20)   /* pages being made, their contexts, answers being sent */
 #define CONNECTION_BYTES ((size_t)24 << 10) /* request line and headers */
-#define AROUND_BYTES     ((size_t)8 << 10)  /* libmicrohttpd's own of a connection, its request and call */
+#define AROUND_BYTES     ((size_t)16 << 10) /* its address (8 KiB at most), libmicrohttpd's own, its request and call */
 #define TLS_BYTES        ((size_t)48 << 10) /* GnuTLS: 11 KiB of a quiet connection, a record each way, the handshake */
 #define BODY_FILES_BYTES ((size_t)256 << 20) /* at least, of bodies past their memory: a queue full of photographs, no full disk */
 #define DRAIN_MS         30000
@@ -224,16 +224,11 @@ static void *janitor(void *argument)
     double sampled = -SAMPLE_MS, swept = base_now_ms();
     pthread_mutex_lock(&app->janitor_mutex);
     while (!app->janitor_stop) {
-        struct timespec until;
         pthread_mutex_unlock(&app->janitor_mutex);
         tick(app, base_now_ms(), &sampled, &swept);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += TICK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
         pthread_mutex_lock(&app->janitor_mutex);
         if (!app->janitor_stop)
-            pthread_cond_timedwait(&app->janitor_wake, &app->janitor_mutex, &until);
+            base_cond_wait_until(&app->janitor_wake, &app->janitor_mutex, base_now_ms() + TICK_MS);
     }
     pthread_mutex_unlock(&app->janitor_mutex);
     return NULL;
@@ -347,7 +342,7 @@ static dermis_status start(server *app, const char *model_path, size_t limit, se
     if ((status = start_http(app, plan, err)))
         return status;
     pthread_mutex_init(&app->janitor_mutex, NULL);
-    pthread_cond_init(&app->janitor_wake, NULL);
+    base_cond_init(&app->janitor_wake);
     if (pthread_create(&app->janitor, NULL, janitor, app) != 0)
         return base_fail(err, DERMIS_E_MEMORY, "cannot start the janitor's thread");
     pthread_setname_np(app->janitor, "janitor");

@@ -1,7 +1,4 @@
 /* budget.c - memory that photographs may take at once: taken before it is allocated. Any thread. */
-#include <errno.h>
-#include <time.h>
-
 #include "server/app.h"
 
 #define MEMORY_WAIT_MS 20000
@@ -9,7 +6,7 @@
 void budget_init(server_budget *b, size_t total)
 {
     pthread_mutex_init(&b->mutex, NULL);
-    pthread_cond_init(&b->freed, NULL);
+    base_cond_init(&b->freed);
     b->total = total;
     b->used = b->held_waiting = 0;
 }
@@ -21,20 +18,13 @@ dermis_status budget_take(server_budget *b, size_t bytes, size_t held, unsigned 
                          "the photograph would take %.1f MB to decode; %.1f MB are there: send a smaller "
                          "one, or a baseline JPEG",
                          (double)(bytes + held) / 1e6, (double)b->total / 1e6);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    int timed_out = 0;
+    double until = base_now_ms() + timeout_ms;
+    bool in_time = true;
     pthread_mutex_lock(&b->mutex);
     b->held_waiting += held;
     /* where all that is taken belongs to those who wait for more, nothing will become free */
-    while (b->total - b->used < bytes && !(held && b->held_waiting == b->used) && timed_out != ETIMEDOUT)
-        timed_out = pthread_cond_timedwait(&b->freed, &b->mutex, &until);
+    while (b->total - b->used < bytes && !(held && b->held_waiting == b->used) && in_time)
+        in_time = base_cond_wait_until(&b->freed, &b->mutex, until);
     b->held_waiting -= held;
     bool fits = b->total - b->used >= bytes;
     if (fits)

@@ -159,6 +159,7 @@ static void answer_refusal(server_call *call, int status)
         return;
     const char *code = call->refusal_code ? call->refusal_code
                        : status == 413    ? "too_large"
+                       : status == 414    ? "address_too_long"
                        : status == 503    ? "busy"
                                           : "bad_request";
     if (strcmp(code, "too_large") == 0 && call->route && call->route->body != BODY_PICTURE)
@@ -174,9 +175,9 @@ static void answer_refusal(server_call *call, int status)
         {"busy", "too many requests wait: try again"},
         {"bad_request", "the request is malformed"},
     };
-    const char *detail = NULL;
+    const char *detail = status == 414 ? "the address is too long" : NULL;
     for (size_t i = 0; i < sizeof details / sizeof *details; i++)
-        if (strcmp(details[i].code, code) == 0)
+        if (!detail && strcmp(details[i].code, code) == 0)
             detail = details[i].detail;
     if (strcmp(code, "host") == 0) {
         const char *host = http_request_header(call->request, "Host");

@@ -1,7 +1,6 @@
 /* models.c - the model, mapped when it is needed and let go when it is not; sessions are kept for the
  * workers and opened when asked for. A generation is one opening of the file: a swap makes a new one,
  * the old one ends with its last lease. Any thread. */
-#include <errno.h>
 #include <malloc.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -193,7 +192,7 @@ dermis_status models_open(const server_models_options *options, server_models **
     snprintf(m->path, sizeof m->path, "%s", options->path);
     m->options.path = m->path;
     pthread_mutex_init(&m->mutex, NULL);
-    pthread_cond_init(&m->changed, NULL);
+    base_cond_init(&m->changed);
     server_generation *g = NULL;
     dermis_status status = generation_open(m, &g, err);
     if (status == DERMIS_OK)
@@ -351,12 +350,10 @@ bool models_unload_idle(server_models *m, double idle_ms)
 /* With the mutex held: waits until no retired generation has leases, at most drain_ms. */
 static bool wait_for_old(server_models *m)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += m->options.drain_ms / 1000 + 1;
-    int waited = 0;
-    while (m->retired && waited != ETIMEDOUT)
-        waited = pthread_cond_timedwait(&m->changed, &m->mutex, &until);
+    double until = base_now_ms() + m->options.drain_ms + 1000;
+    bool in_time = true;
+    while (m->retired && in_time)
+        in_time = base_cond_wait_until(&m->changed, &m->mutex, until);
     return m->retired == 0;
 }
 

@@ -113,6 +113,14 @@ class Bad(unittest.TestCase):
             self.assertNotIn(b"root:", got)
         self.alive()
 
+    def test_long_address(self):
+        for language, words in (("en", "address is too long"), ("vi", "Địa chỉ này quá dài")):
+            answer = self.service.client(language).get("/" + "a" * 9000)
+            self.assertEqual(answer.status, 414)
+            self.assertIn(words, answer.text)
+        answer = self.service.client().get("/" + "a" * 9000, headers={"Accept": "application/json"})
+        self.assertEqual((answer.status, answer.json()["error"]["code"]), (414, "address-too-long"))
+
     def test_headers(self):
         port = self.service.port
         self.assertIn(b" 400 ", raw(port, b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n")[:40])

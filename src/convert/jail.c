@@ -64,10 +64,10 @@ static void no_network(void)
 #endif
 
 /* The sanitizers reserve terabytes of addresses and start a symbolizer. */
-#if defined __SANITIZE_ADDRESS__
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 #define JAIL_OFF 1
 #elif defined __has_feature
-#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
 #define JAIL_OFF 1
 #endif
 #endif

@@ -99,6 +99,9 @@ void base_memory_fail_at(uint64_t n);
 
 /* Resident set of this process now, and its peak (VmRSS and VmHWM of /proc/self/status), bytes;
  * 0 where unknown. */
+/* Gives back what the process does not need while it waits: free heap, and pages of programs' and libraries' code,
+ * which come back from their files when they are run. */
+void base_memory_trim(void);
 size_t base_rss_bytes(void);
 size_t base_rss_peak_bytes(void);
 

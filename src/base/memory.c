@@ -2,9 +2,12 @@
  * header who frees. A header of one alignment unit stands before each block. */
 #include "base/base.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef struct header {
     size_t bytes;
@@ -134,4 +137,20 @@ size_t base_rss_bytes(void)
 size_t base_rss_peak_bytes(void)
 {
     return proc_status_kb("VmHWM") * 1024;
+}
+
+void base_memory_trim(void)
+{
+    malloc_trim(0);
+    FILE *f = fopen("/proc/self/maps", "r");
+    char line[4400], rights[8], path[4200];
+    unsigned long begin, end;
+    while (f && fgets(line, sizeof line, f)) {
+        *path = 0;
+        if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %4199s", &begin, &end, rights, path) >= 3 && *path == '/' &&
+            strcmp(rights, "r-xp") == 0) /* never written to: what is relocated stands elsewhere */
+            madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
+    if (f)
+        fclose(f);
 }

@@ -342,8 +342,10 @@ bool models_unload_idle(server_models *m, double idle_ms)
     if (idle)
         m->current = NULL;
     pthread_mutex_unlock(&m->mutex);
-    if (idle)
+    if (idle) {
         generation_free(g);
+        base_memory_trim();
+    }
     return idle;
 }
 

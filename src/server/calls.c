@@ -174,10 +174,11 @@ static void answer_refusal(server_call *call, int status)
         {"too_large", "the picture is larger than the upload limit"},
         {"busy", "too many requests wait: try again"},
         {"bad_request", "the request is malformed"},
+        {"address_too_long", "the address is too long"},
     };
-    const char *detail = status == 414 ? "the address is too long" : NULL;
+    const char *detail = NULL;
     for (size_t i = 0; i < sizeof details / sizeof *details; i++)
-        if (!detail && strcmp(details[i].code, code) == 0)
+        if (strcmp(details[i].code, code) == 0)
             detail = details[i].detail;
     if (strcmp(code, "host") == 0) {
         const char *host = http_request_header(call->request, "Host");
